@@ -1,0 +1,89 @@
+"""tercelet export: a checkpoint to a checked bundle."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from tercelet.contract.artefact import read_manifest
+from tercelet.contract.json_output import write_json
+from tercelet.contract.preprocess import size_from_text
+
+SUMMARY = "export a checkpoint to a checked bundle for the device"
+REQUIRES = (
+    ("torch", "export"),
+    ("onnx", "export"),
+    ("onnxscript", "export"),
+    ("onnxruntime", "export"),
+    ("safetensors", "export"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("checkpoint", help="folder made by tercelet import")
+    parser.add_argument(
+        "-o", "--output", help="folder to write (default: the checkpoint's name with -bundle)"
+    )
+    parser.add_argument(
+        "--target", choices=("onnxruntime",), default="onnxruntime", help="engine to export for"
+    )
+    parser.add_argument("--precision", choices=("fp32",), default="fp32")
+    parser.add_argument("--size", metavar="SIDE|HxW", help="canvas in pixels, e.g. 640 or 384x640")
+    parser.add_argument("--opset", type=int, default=18, help="ONNX opset, 17 to 20 (default 18)")
+    parser.add_argument(
+        "--candidates", type=int, help="boxes the graph gives for a frame, before suppression"
+    )
+    parser.add_argument(
+        "--frames", nargs="+", metavar="SOURCE", help="pictures or folders to compare the graph with torch on"
+    )
+    parser.add_argument("--gate-px", type=float, default=1e-3, help="99.9th percentile of boxes that passes")
+    parser.add_argument(
+        "--gate-score", type=float, default=1e-4, help="99.9th percentile of scores that passes"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an older bundle of that name")
+    parser.add_argument("--json", metavar="FILE", help="write what was made as JSON; - for stdout")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the verb."""
+    from tercelet.contract.manifest import DEFAULT_CANDIDATES
+    from tercelet.export.exporting import export
+
+    output = export(
+        arguments.checkpoint,
+        output=arguments.output,
+        target=arguments.target,
+        precision=arguments.precision,
+        size=size_from_text(arguments.size) if arguments.size else None,
+        opset=arguments.opset,
+        candidates=DEFAULT_CANDIDATES if arguments.candidates is None else arguments.candidates,
+        frames=arguments.frames,
+        gate_px=arguments.gate_px,
+        gate_score=arguments.gate_score,
+        overwrite=arguments.overwrite,
+        report=lambda line: print(line, file=sys.stderr),
+    )
+    manifest = read_manifest(output)
+    if arguments.json:
+        write_json(arguments.json, {"output": str(output), "manifest": asdict(manifest)})
+    if arguments.json != "-":
+        print(_summary(output))
+    return 0
+
+
+def _summary(output: Path) -> str:
+    manifest = read_manifest(output)
+    parity, network = manifest.parity, manifest.network
+    assert parity is not None
+    assert network is not None
+    size = f"{manifest.preprocess.height}x{manifest.preprocess.width}"
+    megabytes = (output / network.file).stat().st_size / 1e6
+    return (
+        f"{output}: {manifest.detector.name} {size}, {len(manifest.labels)} classes, {megabytes:.1f} MB\n"
+        f"equal to {parity.reference} on {parity.frames} frames within {parity.boxes_px_p999:.2g} px and "
+        f"{parity.scores_p999:.2g} of score (99.9 %)\n"
+        f"next: tercelet run {output} PICTURE"
+    )

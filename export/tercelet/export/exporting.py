@@ -1,0 +1,134 @@
+"""The verb `export`: checkpoint in, bundle out, checked before it is handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tercelet.contract.artefact import check_output_free, finish_artefact, new_artefact
+from tercelet.contract.errors import InputError
+from tercelet.contract.manifest import DEFAULT_CANDIDATES, Golden, Manifest, Postprocess, Target
+from tercelet.contract.preprocess import Preprocess
+from tercelet.contract.scenes import synthetic_frame
+from tercelet.contract.session import SessionOptions
+from tercelet.export.onnx_from_detector import onnx_from_detector
+from tercelet.export.parity_check import Gates, check_parity, parity_canvases
+from tercelet.runtime.golden import GOLDEN_FILE, write_golden
+from tercelet.runtime.opening import open_session
+from tercelet.training.checkpoint import load_checkpoint
+
+MODEL_FILE = "model.onnx"
+# The golden pair must also hold on another CPU and another version of the engine, not to the last bit.
+GOLDEN_PX = 0.5
+GOLDEN_SCORE = 5e-3
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Request:
+    preprocess: Preprocess
+    opset: int
+    candidates: int
+    canvases: list[NDArray[np.uint8]]
+    gates: Gates
+
+
+def export(
+    checkpoint: str | Path,
+    *,
+    output: str | Path | None = None,
+    target: Literal["onnxruntime"] = "onnxruntime",
+    precision: Literal["fp32"] = "fp32",
+    size: int | tuple[int, int] | None = None,
+    opset: int = 18,
+    candidates: int = DEFAULT_CANDIDATES,
+    frames: Sequence[str | Path] | None = None,
+    gate_px: float = Gates.px,
+    gate_score: float = Gates.score,
+    overwrite: bool = False,
+    report: Report | None = None,
+) -> Path:
+    """Export a checkpoint to a bundle for ONNX Runtime and return the bundle's folder.
+
+    output: default is the checkpoint's name with -bundle. size: canvas side, or (height, width), in pixels,
+    multiples of 32; default as the checkpoint says. opset: 17 to 20. candidates: K of the graph. frames:
+    pictures or folders on which the graph is compared with torch (at least three frames are used; what is
+    missing is filled with synthetic ones). gate_px, gate_score: the largest 99.9th percentile difference of
+    a box coordinate in canvas pixels and of a score that passes. report: called with one line a step.
+    Raises InputError, or CheckFailedError above a gate; then nothing is left on disk.
+    """
+    checkpoint = Path(checkpoint)
+    say = report or (lambda line: None)
+    if target != "onnxruntime":
+        raise InputError(f"target: expected onnxruntime, got {target!r}")
+    if precision != "fp32":
+        raise InputError(f"precision: expected fp32, got {precision!r}")
+    if candidates < 1:
+        raise InputError(f"candidates: expected at least 1, got {candidates}")
+    detector, manifest = load_checkpoint(checkpoint)
+    preprocess = _canvas_for(manifest.preprocess, size)
+    detector.check_size(preprocess.height, preprocess.width)
+    name = checkpoint.resolve().name.removesuffix("-checkpoint") + "-bundle"
+    output = check_output_free(output or name, overwrite=overwrite)
+    canvases = parity_canvases(frames, preprocess)
+    request = _Request(preprocess, opset, candidates, canvases, Gates(gate_px, gate_score))
+    with new_artefact(output, overwrite=overwrite) as folder:
+        _write_bundle(folder, detector, manifest, request, say)
+    say(f"wrote {output}")
+    return output
+
+
+def _write_bundle(folder: Path, detector: Any, source: Manifest, request: _Request, say: Report) -> Manifest:
+    preprocess = request.preprocess
+    say(f"exporting {source.detector.name} at {preprocess.height}x{preprocess.width}, opset {request.opset}")
+    network = onnx_from_detector(
+        detector,
+        folder / MODEL_FILE,
+        preprocess=preprocess,
+        candidates=request.candidates,
+        opset=request.opset,
+    )
+    manifest = replace(
+        source,
+        kind="bundle",
+        pipeline="single",
+        preprocess=preprocess,
+        network=network,
+        postprocess=source.postprocess or Postprocess(iou_threshold=detector.suppression_iou),
+        target=Target(backend="onnxruntime", precision="fp32", versions=_versions()),
+    )
+    manifest = finish_artefact(folder, manifest)
+    session = open_session(folder, manifest, SessionOptions())
+    try:
+        say(f"comparing with torch on {len(request.canvases)} frames")
+        parity = check_parity(detector, session, request.canvases, preprocess=preprocess, gates=request.gates)
+        say(
+            f"99.9 % of {parity.candidates} candidates within {parity.boxes_px_p999:.2g} px and "
+            f"{parity.scores_p999:.2g} of score"
+        )
+        canvas = synthetic_frame(0, height=preprocess.height, width=preprocess.width)[None]
+        write_golden(folder, canvas, session.run(canvas))
+    finally:
+        session.close()
+    golden = Golden(GOLDEN_FILE, tolerance_px=GOLDEN_PX, tolerance_score=GOLDEN_SCORE)
+    return finish_artefact(folder, replace(manifest, parity=parity, golden=golden))
+
+
+def _canvas_for(preprocess: Preprocess, size: int | tuple[int, int] | None) -> Preprocess:
+    if size is None:
+        return replace(preprocess, color="BGR")
+    height, width = (size, size) if isinstance(size, int) else size
+    return replace(preprocess, height=height, width=width, color="BGR")
+
+
+def _versions() -> dict[str, str]:
+    names = ("tercelet", "torch", "onnx", "onnxscript", "onnxruntime")
+    found = {name: version(name) for name in names if name != "torch"}
+    return {**found, "torch": str(torch.__version__)}

@@ -1,0 +1,146 @@
+"""The manifest: one schema for every artefact, as frozen dataclasses, read strictly.
+
+Unknown keys and wrong types are refused with the path of the field, so that a typing error or a file of a
+later version is found when it is read and not in flight. A part that a stage has not reached yet is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tercelet.contract.errors import InputError
+from tercelet.contract.preprocess import Preprocess
+
+SCHEMA_VERSION = 1
+# K of an exported graph: above it AP on crowded frames stays the same (benchmarks/bench_candidates.py),
+# and it is the most that TensorRT can choose from a row.
+DEFAULT_CANDIDATES = 3840
+Anchors = tuple[tuple[tuple[float, ...], ...], ...]
+Option = int | float | str | bool | None | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Anchors
+
+
+@dataclass(frozen=True)
+class DetectorRecord:
+    """Which network this is: its name in the list of detectors, and the options it was built with."""
+
+    name: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights come from. licence: as the file or the user states it; None if nobody did."""
+
+    source: str
+    sha256: str
+    format: str
+    licence: str | None = None
+    date: str | None = None
+    image_size: int | None = None
+    producer: str | None = None
+    tensors: int | None = None
+    parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """One input or output of the graph: name, numpy dtype name, fixed shape, and what the numbers mean."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """The graph: its file, inputs and outputs, the number of candidates K, opset, IR, and custom ops."""
+
+    file: str
+    inputs: tuple[TensorRecord, ...]
+    outputs: tuple[TensorRecord, ...]
+    candidates: int
+    opset: int
+    ir_version: int
+    ops: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Postprocess:
+    """Defaults of what the runtime does after the graph; a caller may override each."""
+
+    score_threshold: float = 0.25
+    iou_threshold: float = 0.45
+    max_detections: int = 300
+    class_agnostic: bool = False
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What export measured: the graph against its source, candidate by candidate, over all frames.
+
+    boxes_px_*: largest and 99.9th percentile difference of a box coordinate in canvas pixels. scores_*: the
+    same of a score. missing: candidates of the source, above every score the graph left out, without partner.
+    noise_*: the 99.9th percentile that float32 rounding alone causes in the source; measured only where a
+    gate was exceeded, which then is four times the noise.
+    """
+
+    reference: str
+    frames: int
+    candidates: int
+    boxes_px_max: float
+    boxes_px_p999: float
+    scores_max: float
+    scores_p999: float
+    missing: int
+    gate_px: float
+    gate_score: float
+    noise_px_p999: float | None = None
+    noise_scores_p999: float | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the bundle was made for: backend, precision, and versions of the tools that made it."""
+
+    backend: str
+    precision: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A file with an input canvas and the candidates the graph gave for it, run once after opening."""
+
+    file: str
+    tolerance_px: float
+    tolerance_score: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder holds. `files` maps every other file of the folder to its sha256."""
+
+    kind: Literal["checkpoint", "bundle"]
+    detector: DetectorRecord
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    provenance: Provenance
+    files: Mapping[str, str]
+    schema_version: int = SCHEMA_VERSION
+    pipeline: Literal["single"] | None = None
+    network: Network | None = None
+    postprocess: Postprocess | None = None
+    parity: Parity | None = None
+    target: Target | None = None
+    golden: Golden | None = None
+
+    def bundle_parts(self) -> tuple[Network, Postprocess, Target]:
+        """The parts that a bundle cannot lack; InputError naming the first one missing."""
+        if self.network is None or self.postprocess is None or self.target is None or self.pipeline is None:
+            named = ("pipeline", "network", "postprocess", "target")
+            missing = next(name for name in named if getattr(self, name) is None)
+            raise InputError(f"manifest.json: {missing}: expected an object in a bundle, got null")
+        return self.network, self.postprocess, self.target

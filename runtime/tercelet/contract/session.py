@@ -1,0 +1,59 @@
+"""What a backend is to everybody else: something that turns canvases into fixed-size candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tercelet.contract.manifest import Manifest
+
+
+class TopCandidates(NamedTuple):
+    """The K best (anchor, class) pairs of each canvas, best first, before non-maximum suppression.
+
+    boxes: (B, K, 4) float32 xyxy in canvas pixels. scores: (B, K) float32 in 0..1. class_ids: (B, K) int64.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a session may use the machine.
+
+    threads: threads inside an operator; None lets the engine take one a core. spinning: idle threads wait in
+    a loop (lower latency, and the cores are lost to everybody else). device: "cpu" or "cuda".
+    """
+
+    threads: int | None = None
+    spinning: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class Session(Protocol):
+    """An opened network. `batch` canvases go in at once; `backend` names the engine and its version."""
+
+    batch: int
+    backend: str
+
+    def run(self, canvases: NDArray[np.uint8]) -> TopCandidates:
+        """canvases: (B, height, width, 3) uint8 as the manifest's preprocess says."""
+        ...
+
+    def close(self) -> None:
+        """Release the engine; the session cannot run afterwards."""
+        ...
+
+
+class SessionOpener(Protocol):
+    """What the entry points of group tercelet.sessions are."""
+
+    def __call__(self, folder: Path, manifest: Manifest, options: SessionOptions) -> Session:
+        """Open the network of the artefact in `folder`."""
+        ...

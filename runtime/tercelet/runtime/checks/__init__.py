@@ -1,0 +1,1 @@
+"""What `tercelet doctor` checks, a file a subject. A check runs the thing instead of looking for a file."""

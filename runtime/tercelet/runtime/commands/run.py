@@ -1,0 +1,90 @@
+"""tercelet run: objects in pictures, videos, cameras and streams."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+
+SUMMARY = "find objects in pictures, folders, videos, cameras and streams"
+REQUIRES: tuple[tuple[str, str], ...] = ()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `tercelet.runtime.run`, and --quiet and --verbose."""
+    parser.add_argument("bundle", help="folder made by tercelet export")
+    parser.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help="picture, folder, video file, camera index, rtsp:// or http:// address",
+    )
+    parser.add_argument("--json", metavar="FILE", help="one JSON object a frame and line; - for stdout")
+    parser.add_argument("--save", metavar="DIR", help="folder for drawn pictures and videos")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine (one a core)")
+    parser.add_argument("--spinning", action="store_true", help="idle threads burn their core: lower latency")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--score", type=float, metavar="X", help="lowest score, 0 to 1 (the bundle's)")
+    parser.add_argument(
+        "--iou", type=float, metavar="X", help="overlap that merges boxes, 0 to 1 (the bundle's)"
+    )
+    parser.add_argument("--max-detections", type=int, metavar="N", help="a frame, at most (the bundle's)")
+    parser.add_argument(
+        "--agnostic", action="store_const", const=True, help="merge boxes of different classes too"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="end after N frames in all")
+    parser.add_argument(
+        "--no-check", dest="check", action="store_false", help="skip the bundle's golden pair"
+    )
+    volume = parser.add_mutually_exclusive_group()
+    volume.add_argument("--quiet", action="store_true", help="no lines and no progress, only problems")
+    volume.add_argument("--verbose", action="store_true", help="a line for each frame of a video too")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run; 0, 2 if something could not be read, 130 after Ctrl-C or SIGTERM."""
+    from tercelet.runtime.interruption import stop_on_signal
+    from tercelet.runtime.run_console import RunConsole, line_from_summary
+    from tercelet.runtime.running import run
+    from tercelet.runtime.sources.stream import reader_stalled
+
+    _calm_opencv(arguments.threads)
+    console = RunConsole(
+        quiet=arguments.quiet, verbose=arguments.verbose, stdout_is_taken=arguments.json == "-"
+    )
+    with stop_on_signal() as stop:
+        summary = run(
+            arguments.bundle,
+            arguments.sources,
+            json=arguments.json,
+            save=arguments.save,
+            threads=arguments.threads,
+            spinning=arguments.spinning,
+            device=arguments.device,
+            score=arguments.score,
+            iou=arguments.iou,
+            max_detections=arguments.max_detections,
+            agnostic=arguments.agnostic,
+            limit=arguments.limit,
+            check=arguments.check,
+            stop=stop,
+            listener=console,
+        )
+    if not arguments.quiet or summary.interrupted:
+        print(line_from_summary(summary), file=sys.stderr)
+    if summary.interrupted and reader_stalled():
+        # Orderly so far; only a silent server would still be waited for.
+        sys.stdout.flush()
+        os._exit(130)
+    if summary.broken:
+        print(f"tercelet: {summary.broken} frames could not be read, see above", file=sys.stderr)
+    return 130 if summary.interrupted else 2 if summary.broken else 0
+
+
+def _calm_opencv(threads: int | None) -> None:
+    """OpenCV's threads cost more than they bring at a resize a frame, and take cores from the engine."""
+    if importlib.util.find_spec("cv2") is not None:
+        from tercelet.runtime.vision import set_threads
+
+        set_threads(threads or 1)

@@ -1,0 +1,81 @@
+"""What a fresh process does so that its start and its memory can be measured; light, as its imports count.
+
+Started by cold_start.py. Each function returns what is printed as one JSON line. `at` is perf_counter, whose
+zero is the machine's and not the process's, so that the parent can subtract the time at which it started us.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+MEMORY_FRAMES = 3
+
+
+def first_result(bundle: str, frame: str, options: dict[str, Any]) -> dict[str, float]:
+    """Open the bundle as users do, golden pair included, read the frame and detect once.
+
+    frame: an .npy file, or a picture. options: threads, spinning and device of open_pipeline. Returns `at`
+    and `cpu` in seconds: when the detections were there, and the CPU time of this process until then.
+    """
+    from tercelet.runtime.opening import open_pipeline
+    from tercelet.runtime.vision import read_image
+
+    calm_opencv(options.get("threads"))
+    with open_pipeline(bundle, **options) as detect:
+        detect(read_image(frame))
+        return {"at": time.perf_counter(), "cpu": time.process_time()}
+
+
+def memory_use(
+    bundle: str, frame: str, options: dict[str, Any], packages: Sequence[str]
+) -> dict[str, int | None]:
+    """Bytes resident after importing `packages`, after opening the bundle, and at the peak above that.
+
+    The golden pair is not run: it would raise the memory before the mark is set. peak_above_loaded is None
+    where the high-water mark cannot be reset.
+    """
+    from tercelet.runtime.memory_mark import peak_bytes, reset_peak, resident_bytes
+    from tercelet.runtime.opening import open_pipeline
+    from tercelet.runtime.vision import read_image
+
+    calm_opencv(options.get("threads"))
+    for name in packages:
+        importlib.import_module(name)
+    pixels = read_image(frame)
+    before = resident_bytes()
+    with open_pipeline(bundle, check_golden=False, **options) as detect:
+        reset = reset_peak()
+        loaded = resident_bytes()
+        for _ in range(MEMORY_FRAMES):
+            detect(pixels)
+        peak = peak_bytes()
+    return {
+        "loaded": loaded,
+        "model": _difference(loaded, before),
+        "peak_above_loaded": _difference(peak, loaded) if reset else None,
+    }
+
+
+def _difference(larger: int | None, smaller: int | None) -> int | None:
+    return None if larger is None or smaller is None else max(larger - smaller, 0)
+
+
+def calm_opencv(threads: int | None) -> None:
+    """Keep OpenCV, where it is installed, to the engine's number of threads, or one, as tercelet run does."""
+    if importlib.util.find_spec("cv2") is not None:
+        from tercelet.runtime.vision import set_threads
+
+        set_threads(threads or 1)
+
+
+def main() -> None:
+    """Run one of the functions above by the name and arguments in sys.argv, and print what it returns."""
+    tasks = {"first_result": first_result, "memory_use": memory_use}
+    task = tasks[sys.argv[1]]
+    print(json.dumps(task(**json.loads(sys.argv[2]))), flush=True)  # type: ignore[operator]

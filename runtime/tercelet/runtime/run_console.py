@@ -1,0 +1,97 @@
+"""What `tercelet run` tells a human: results on stdout, progress, warnings and the summary on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+from tercelet.contract.detections import Detections
+from tercelet.runtime.progress import Progress
+from tercelet.runtime.results import timing_of
+from tercelet.runtime.running import RunListener, RunSummary
+from tercelet.runtime.sources.frame import Frame, Source
+from tercelet.runtime.sources.opening import Kind
+
+
+class RunConsole(RunListener):
+    """A line a picture; a line a video at its end, and with verbose one a frame.
+
+    stdout_is_taken: JSON lines go there, so the human ones are left out. quiet: warnings only.
+    """
+
+    def __init__(self, *, quiet: bool, verbose: bool, stdout_is_taken: bool) -> None:
+        self._quiet = quiet
+        self._verbose = verbose
+        self._talks = not quiet and not stdout_is_taken
+        self._line_a_frame = False
+        self._progress: Progress | None = None
+        self._frames = 0
+        self._labels: Counter[str] = Counter()
+
+    def source_opened(self, source: Source, kind: Kind) -> None:
+        """Start counting, with a bar unless each frame gets a line on this terminal or there is only one."""
+        self._frames, self._labels = 0, Counter()
+        self._line_a_frame = self._talks and (self._verbose or kind in ("picture", "folder"))
+        lines_are_seen = self._line_a_frame and sys.stdout.isatty()
+        if not (self._quiet or lines_are_seen or source.total == 1):
+            self._progress = Progress(source.total, printable(Path(source.name).name)).__enter__()
+
+    def frame_done(self, frame: Frame, detections: Detections) -> None:
+        """Count the frame and, where each gets one, write its line."""
+        self._frames += 1
+        labels = count_labels(detections)
+        self._labels.update(labels)
+        if self._line_a_frame:
+            print(line_from_frame(frame, detections, labels), flush=True)
+        if self._progress is not None:
+            self._progress.advance()
+
+    def source_ended(self, source: Source, kind: Kind) -> None:
+        """Finish the bar; a video gets its line."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
+        if self._talks and kind not in ("picture", "folder"):
+            name = printable(Path(source.name).name)
+            print(f"{name}: {self._frames} frames: {_text_from_counts(self._labels)}", flush=True)
+
+    def warned(self, message: str) -> None:
+        """A line on stderr, the bar taken away before it."""
+        if self._progress is not None:
+            self._progress.clear()
+        print(f"tercelet: {message}", file=sys.stderr)
+
+
+def line_from_frame(frame: Frame, detections: Detections, labels: Counter[str]) -> str:
+    """Name, width x height, counts, times: `bus.jpg 810x1080: 4 person, 1 bus  (read 5.1, infer 30.5 ms)`."""
+    height, width = frame.image.shape[:2]
+    timing = timing_of(frame, detections)
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in timing.items())
+    name = printable(Path(frame.source).name) + (f" #{frame.index}" if frame.index else "")
+    return f"{name} {width}x{height}: {_text_from_counts(labels)}  ({stages} ms)"
+
+
+def line_from_summary(summary: RunSummary) -> str:
+    """Frames, detections, time, and what was dropped or left undone, in one line."""
+    text = f"{summary.frames} frames, {summary.detections} detections in {summary.seconds:.1f} s"
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in summary.timing_ms.items())
+    if stages:
+        text += f" ({stages} ms a frame)"
+    if summary.dropped:
+        text += f"; {summary.dropped} frames dropped"
+    return f"interrupted, what was finished is written: {text}" if summary.interrupted else text
+
+
+def count_labels(detections: Detections) -> Counter[str]:
+    """How many detections of each label."""
+    return Counter(detections.label_of(index) for index in range(len(detections)))
+
+
+def printable(name: str) -> str:
+    """A file name without control characters and bytes that are no text, which a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def _text_from_counts(labels: Counter[str]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in labels.most_common()) or "nothing"

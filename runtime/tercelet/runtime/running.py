@@ -1,0 +1,205 @@
+"""Sources through a pipeline: the function behind `tercelet run`."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tercelet.contract.detections import Detections
+from tercelet.contract.errors import InputError
+from tercelet.runtime.opening import open_pipeline
+from tercelet.runtime.results import ResultLines, record_of, timing_of
+from tercelet.runtime.saving import DrawnResults
+from tercelet.runtime.sources.frame import Frame, Source
+from tercelet.runtime.sources.opening import Kind, check_source, open_source
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did. broken: pictures and frames that could not be read. dropped: frames of live sources
+    that came too fast. timing_ms: mean milliseconds a frame by stage. seconds: wall time, model loading left
+    out. interrupted: `stop` was set before the sources had ended.
+    """
+
+    frames: int
+    detections: int
+    broken: int
+    dropped: int
+    seconds: float
+    timing_ms: Mapping[str, float] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+class RunListener:
+    """Told of what happens during a run; override what is of interest."""
+
+    def source_opened(self, source: Source, kind: Kind) -> None:
+        """A source is open; its frames follow."""
+
+    def frame_done(self, frame: Frame, detections: Detections) -> None:
+        """A frame has been through the pipeline and its results are written."""
+
+    def source_ended(self, source: Source, kind: Kind) -> None:
+        """No more frames of this source follow, for whatever reason."""
+
+    def warned(self, message: str) -> None:
+        """Something could not be read and the run goes on."""
+        warnings.warn(message, stacklevel=2)
+
+
+def run(
+    bundle: str | Path,
+    sources: str | Path | Sequence[str | Path],
+    *,
+    json: str | Path | None = None,
+    save: str | Path | None = None,
+    threads: int | None = None,
+    spinning: bool = False,
+    device: Literal["cpu", "cuda"] = "cpu",
+    score: float | None = None,
+    iou: float | None = None,
+    max_detections: int | None = None,
+    agnostic: bool | None = None,
+    limit: int | None = None,
+    check: bool = True,
+    stop: threading.Event | None = None,
+    listener: RunListener | None = None,
+) -> RunSummary:
+    """Run every frame of the sources through the bundle, one source after the other.
+
+    sources: pictures, folders, video files, camera indices ("0"), RTSP or HTTP addresses. json: file for one
+    JSON object a line, "-" for stdout. save: folder for drawn pictures and videos; older files of the same
+    name are replaced, in both. score, iou, max_detections, agnostic, threads, spinning, device, check: as
+    for `open_pipeline`. limit: end after so many frames in all. stop: once set, the frame in work is finished
+    and the run ends in order.
+    A picture of a folder that cannot be read is reported to the listener and counted, and the run goes on;
+    one that was named itself raises InputError if it is the first frame of the run. Sources are checked
+    before the bundle is opened, and nothing is written before the first frame has been through.
+    Raises InputError, CheckFailedError, MissingDependencyError, and SourceLostError when a live source ends.
+    """
+    named = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    if not named:
+        raise InputError("expected at least one source, got none")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit: expected at least 1 frame, got {limit}")
+    kinds = [check_source(source) for source in named]
+    with ExitStack() as stack:
+        lines = None if json is None else ResultLines(json)
+        drawn = None if save is None else DrawnResults(save)
+        detect = stack.enter_context(
+            open_pipeline(
+                bundle,
+                threads=threads,
+                spinning=spinning,
+                device=device,
+                score_threshold=score,
+                iou_threshold=iou,
+                max_detections=max_detections,
+                class_agnostic=agnostic,
+                check_golden=check,
+            )
+        )
+        for output in (lines, drawn):
+            if output is not None:
+                stack.enter_context(output)
+        work = _Run(detect, lines, drawn, limit, stop or threading.Event(), listener or RunListener())
+        for source, kind in zip(named, kinds, strict=True):
+            if not work.ended:
+                work.take(source, kind)
+        return work.summary()
+
+
+class _Run:
+    """The counts and outputs of one run."""
+
+    def __init__(
+        self,
+        detect: Callable[[NDArray[np.uint8]], Detections],
+        lines: ResultLines | None,
+        drawn: DrawnResults | None,
+        limit: int | None,
+        stop: threading.Event,
+        listener: RunListener,
+    ) -> None:
+        self._detect = detect
+        self._lines = lines
+        self._drawn = drawn
+        self._limit = limit
+        self._stop = stop
+        self._listener = listener
+        self._frames = self._detections = self._broken = self._dropped = 0
+        self._sums: dict[str, float] = {}
+        self._start = perf_counter()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the limit is reached or the run was asked to stop."""
+        return self._stop.is_set() or self._frames == self._limit
+
+    def take(self, name: str | Path, kind: Kind) -> None:
+        """Put one source through the pipeline."""
+
+        def on_broken(error: InputError) -> None:
+            if kind == "picture" and self._frames == 0:
+                raise error
+            self._listener.warned(str(error))
+
+        with open_source(name, on_broken=on_broken, stop=self._stop) as source:
+            self._listener.source_opened(source, kind)
+            before = self._frames
+            try:
+                for frame in source:
+                    self._take_frame(frame, kind, source.fps)
+                    if self.ended:
+                        break
+                else:
+                    self._check_count(source, self._frames - before)
+            finally:
+                self._broken += source.broken
+                self._dropped += source.dropped
+                self._listener.source_ended(source, kind)
+        if self._drawn is not None:
+            self._drawn.end_source()
+
+    def _take_frame(self, frame: Frame, kind: Kind, fps: float | None) -> None:
+        detections = self._detect(frame.image)
+        if self._lines is not None:
+            self._lines.write(record_of(frame, detections))
+        if self._drawn is not None:
+            self._drawn.add(frame, detections, kind=kind, fps=fps)
+        self._frames += 1
+        self._detections += len(detections)
+        for stage, value in timing_of(frame, detections).items():
+            self._sums[stage] = self._sums.get(stage, 0.0) + value
+        self._listener.frame_done(frame, detections)
+
+    def _check_count(self, source: Source, read: int) -> None:
+        # No error: the count in the container is a claim, and a trimmed video may claim more than it shows.
+        missing = (source.total or 0) - read - source.broken
+        if missing > 0 and not self._stop.is_set():
+            self._listener.warned(
+                f"{source.name}: {read} frames could be read where the file claims {source.total}; "
+                "it is cut short, or its own count is wrong"
+            )
+
+    def summary(self) -> RunSummary:
+        """The counts so far."""
+        frames = max(self._frames, 1)
+        return RunSummary(
+            frames=self._frames,
+            detections=self._detections,
+            broken=self._broken,
+            dropped=self._dropped,
+            seconds=perf_counter() - self._start,
+            timing_ms={stage: value / frames for stage, value in self._sums.items()},
+            interrupted=self._stop.is_set(),
+        )

@@ -1,0 +1,84 @@
+"""Drawn results in a folder: a picture for each picture, an .mp4 for each video or stream."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import TracebackType
+
+from tercelet.contract.detections import Detections
+from tercelet.contract.errors import InputError
+from tercelet.runtime import vision
+from tercelet.runtime.results import check_folder
+from tercelet.runtime.sources.frame import Frame
+from tercelet.runtime.sources.opening import Kind
+
+
+class DrawnResults:
+    """Writes into `folder` under the names of the sources; files of an earlier run are replaced.
+
+    Two sources of one name in the same run become name.jpg and name-2.jpg. A file that is being read is
+    never written over. The folder is made by the first frame.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Raises InputError for a folder that cannot be written to, MissingDependencyError without OpenCV."""
+        vision.require_opencv()
+        self.folder = Path(folder)
+        self._taken: set[str] = set()
+        self._video: vision.VideoWriter | None = None
+        check_folder(self.folder)
+
+    def add(self, frame: Frame, detections: Detections, *, kind: Kind, fps: float | None) -> Path:
+        """Draw one frame and write it; returns the file. InputError if that cannot be written."""
+        drawn = vision.draw_detections(frame.image, detections)
+        if kind in ("picture", "folder"):
+            source = Path(frame.source)
+            path = self._free_path(source.stem, vision.writable_suffix(source.suffix), source)
+            vision.write_image(path, drawn)
+            return path
+        if self._video is None:
+            path = self._free_path(_stem_of(frame.source, kind), ".mp4", Path(frame.source))
+            height, width = drawn.shape[:2]
+            self._video = vision.VideoWriter(path, height=height, width=width, fps=fps)
+        self._video.write(drawn)
+        return self._video.path
+
+    def end_source(self) -> None:
+        """Finish the video of the source that has ended; CheckFailedError if it cannot be read back."""
+        video, self._video = self._video, None
+        if video is not None:
+            video.close()
+
+    def _free_path(self, stem: str, suffix: str, source: Path) -> Path:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be made: {error.strerror or error}") from error
+        number, name = 1, f"{stem}{suffix}"
+        while name.casefold() in self._taken:
+            number += 1
+            name = f"{stem}-{number}{suffix}"
+        self._taken.add(name.casefold())
+        path = self.folder / name
+        if path.exists() and source.exists() and path.samefile(source):
+            raise InputError(f"{path}: the drawn result would replace its source; save to another folder")
+        return path
+
+    def __enter__(self) -> DrawnResults:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        video, self._video = self._video, None
+        if video is not None:
+            video.__exit__(kind, error, trace)
+
+
+def _stem_of(source: str, kind: Kind) -> str:
+    if kind == "video":
+        return Path(source).stem
+    if kind == "camera":
+        return f"camera-{source}"
+    return re.sub(r"[^A-Za-z0-9]+", "-", source.partition("://")[2]).strip("-") or "stream"

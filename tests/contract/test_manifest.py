@@ -1,0 +1,137 @@
+"""The manifest is read strictly: a refusal names the file and the path of the field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tercelet.contract.errors import InputError
+from tercelet.contract.manifest import (
+    DetectorRecord,
+    Golden,
+    Manifest,
+    Network,
+    Parity,
+    Postprocess,
+    Provenance,
+    Target,
+    TensorRecord,
+)
+from tercelet.contract.manifest_json import json_from_manifest, manifest_from_json
+from tercelet.contract.preprocess import Preprocess
+
+FULL = Manifest(
+    kind="bundle",
+    detector=DetectorRecord("yolov5n", {"classes": 2, "anchors": (1.25, 1.625), "fast": True, "none": None}),
+    labels=("cat", "dog"),
+    preprocess=Preprocess(64, 96),
+    provenance=Provenance(source="a.pt", sha256="0" * 64, format="torch zip", licence="AGPL-3.0"),
+    files={"model.onnx": "1" * 64},
+    pipeline="single",
+    network=Network(
+        "model.onnx",
+        (TensorRecord("canvases", "uint8", (1, 64, 96, 3), "canvas"),),
+        (TensorRecord("boxes", "float32", (1, 10, 4), "boxes"),),
+        10,
+        18,
+        10,
+        ("tercelet::X",),
+    ),
+    postprocess=Postprocess(),
+    parity=Parity("torch", 3, 30, 0.0, 0.0, 0.0, 0.0, 0, 1e-3, 1e-4),
+    target=Target("onnxruntime", "fp32", {"torch": "2.13.0"}),
+    golden=Golden("golden.npz", 0.5, 0.005),
+)
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> str:
+    data = json.loads(json_from_manifest(FULL))
+    change(data)
+    return json.dumps(data)
+
+
+def test_a_manifest_comes_back_as_it_went() -> None:
+    back = manifest_from_json(json_from_manifest(FULL), where="m")
+    assert json_from_manifest(back) == json_from_manifest(FULL)
+    assert back.network == FULL.network
+    assert back.detector.options["anchors"] == (1.25, 1.625)
+    assert back.bundle_parts() == (FULL.network, FULL.postprocess, FULL.target)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "m: expected JSON"),
+        ("[]", "m: expected a JSON object, got a list"),
+        ('{"schema_version": NaN}', "expected finite numbers, got NaN"),
+        ("{}", "schema_version: expected 1, got null"),
+        ('{"schema_version": true}', "schema_version: expected 1, got true"),
+        ('{"schema_version": 2}', "schema_version: expected 1, got 2; make the artefact anew"),
+        ('{"schema_version": 1}', "kind: expected a value, the key is missing"),
+    ],
+)
+def test_text_that_is_no_manifest_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        manifest_from_json(text, where="m")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(colour="red"), "colour: unknown key; expected one of kind"),
+        (lambda d: d["preprocess"].update(pad=1), "preprocess.pad: unknown key"),
+        (
+            lambda d: d["preprocess"].update(pad_value="114"),
+            'preprocess.pad_value: expected an integer, got "114"',
+        ),
+        (
+            lambda d: d["preprocess"].update(pad_value=True),
+            "preprocess.pad_value: expected an integer, got true",
+        ),
+        (
+            lambda d: d["preprocess"].update(pad_value=300),
+            r"m: preprocess: expected pad_value in 0\.\.255, got 300",
+        ),
+        (lambda d: d["preprocess"].update(color="GRB"), 'preprocess.color: expected "BGR", "RGB", got "GRB"'),
+        (lambda d: d["preprocess"].pop("height"), "preprocess.height: expected a value, the key is missing"),
+        (lambda d: d.update(preprocess=3), "preprocess: expected an object, got 3"),
+        (lambda d: d.update(labels="cat"), 'labels: expected a list, got "cat"'),
+        (lambda d: d.update(labels=["cat", 3]), r"labels\[1\]: expected a string, got 3"),
+        (lambda d: d.update(files=[]), "files: expected an object, got a list"),
+        (
+            lambda d: d["network"]["inputs"][0].update(shape=[1, 2.5]),
+            r"network.inputs\[0\].shape\[1\]: expected an int",
+        ),
+        (
+            lambda d: d["detector"].update(options={"classes": {}}),
+            "detector.options.classes: expected a number",
+        ),
+        (
+            lambda d: d["parity"].update(boxes_px_max="x" * 99),
+            r'boxes_px_max: expected a number, got "xxx.*\.\.\.',
+        ),
+        (lambda d: d.update(kind=True), "kind: expected"),
+    ],
+)
+def test_a_wrong_field_is_refused_with_its_path(
+    change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        manifest_from_json(edited(change), where="m")
+
+
+def test_whole_numbers_are_accepted_where_numbers_are_expected() -> None:
+    text = edited(lambda d: d["postprocess"].update(score_threshold=1))
+    manifest = manifest_from_json(text, where="m")
+    assert manifest.postprocess is not None
+    assert manifest.postprocess.score_threshold == 1.0
+
+
+@pytest.mark.parametrize("part", ["network", "postprocess", "target", "pipeline"])
+def test_a_bundle_without_a_part_names_it(part: str) -> None:
+    manifest = manifest_from_json(edited(lambda d: d.pop(part)), where="m")
+    with pytest.raises(InputError, match=f"{part}: expected an object in a bundle"):
+        manifest.bundle_parts()

@@ -1,0 +1,54 @@
+"""Judging detectors: AP on data sets, two detectors side by side, parity of a graph with its source.
+
+    from tercelet.evaluation import evaluate
+    print(evaluate("bundle/", "coco/annotations/instances_val2017.json").precision.ap)
+
+Names are loaded when they are first used. No torch here: all of it runs on the device.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tercelet.evaluation.comparing import ComparisonResult, compare
+    from tercelet.evaluation.datasets import Dataset, open_dataset
+    from tercelet.evaluation.evaluating import evaluate
+    from tercelet.evaluation.judging import evaluate_detections
+    from tercelet.evaluation.matching import Matches, match_detections
+    from tercelet.evaluation.parity import candidate_differences, summarise_differences
+    from tercelet.evaluation.result import EvaluationResult
+
+_LAZY = {
+    "ComparisonResult": "tercelet.evaluation.comparing",
+    "Dataset": "tercelet.evaluation.datasets",
+    "EvaluationResult": "tercelet.evaluation.result",
+    "Matches": "tercelet.evaluation.matching",
+    "candidate_differences": "tercelet.evaluation.parity",
+    "compare": "tercelet.evaluation.comparing",
+    "evaluate": "tercelet.evaluation.evaluating",
+    "evaluate_detections": "tercelet.evaluation.judging",
+    "match_detections": "tercelet.evaluation.matching",
+    "open_dataset": "tercelet.evaluation.datasets",
+    "summarise_differences": "tercelet.evaluation.parity",
+}
+__all__ = [
+    "ComparisonResult",
+    "Dataset",
+    "EvaluationResult",
+    "Matches",
+    "candidate_differences",
+    "compare",
+    "evaluate",
+    "evaluate_detections",
+    "match_detections",
+    "open_dataset",
+    "summarise_differences",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

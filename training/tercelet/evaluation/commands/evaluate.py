@@ -1,0 +1,42 @@
+"""tercelet evaluate: AP of a bundle or checkpoint on a data set."""
+
+from __future__ import annotations
+
+import argparse
+
+SUMMARY = "AP on a data set: COCO JSON, YOLO txt or VisDrone txt"
+REQUIRES = (("faster_coco_eval", "evaluate"), ("cv2", "evaluate"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `tercelet.evaluation.evaluate`."""
+    parser.add_argument("bundle", help="folder made by tercelet export, or by tercelet import")
+    parser.add_argument("dataset", help="COCO .json, YOLO folder or data.yaml, VisDrone folder")
+    parser.add_argument("--format", choices=("coco", "yolo", "visdrone"), help="of the data set (looks)")
+    parser.add_argument("--images", metavar="DIR", help="pictures of a COCO .json (beside it)")
+    parser.add_argument("--split", default="val", help="of a YOLO data set (val)")
+    parser.add_argument("--protocol", choices=("coco", "visdrone"), help="rules (those of the format)")
+    parser.add_argument(
+        "--class-map",
+        metavar="FILE",
+        help='JSON of label to categories, such as {"person": ["pedestrian", "people"]} (by name)',
+    )
+    parser.add_argument("--score", type=float, default=0.001, metavar="X", help="lowest score (0.001)")
+    parser.add_argument("--iou", type=float, default=0.7, metavar="X", help="overlap that merges boxes (0.7)")
+    parser.add_argument("--max-detections", type=int, metavar="N", help="a frame (coco 300, visdrone 500)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine (one a core)")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N frames")
+    parser.add_argument("--save", metavar="DIR", help="pictures: ground truth left, detections right")
+    parser.add_argument("--json", metavar="FILE", help="the result as JSON; - for stdout")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Evaluate and print the table; with --json - the JSON alone."""
+    from tercelet.evaluation.evaluating import evaluate
+    from tercelet.evaluation.result import result_text
+
+    result = evaluate(**vars(arguments))
+    if arguments.json != "-":
+        print(result_text(result))
+    return 0

@@ -1,0 +1,73 @@
+"""tercelet import: upstream weights to a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from tercelet.contract.artefact import read_manifest
+from tercelet.contract.json_output import write_json
+from tercelet.contract.manifest import Manifest
+
+SUMMARY = "import upstream weights (.pt, .pth, .safetensors) without running what is in them"
+REQUIRES = (("torch", "train"), ("safetensors", "train"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("weights", help="weight file of the upstream project: .pt, .pth or .safetensors")
+    parser.add_argument("--detector", required=True, metavar="NAME", help="which network it is, e.g. yolov5n")
+    parser.add_argument("-o", "--output", help="folder to write (default: the file's name with -checkpoint)")
+    parser.add_argument(
+        "--classes", type=int, metavar="N", help="refuse weights with another number of classes"
+    )
+    parser.add_argument("--labels", metavar="FILE", help="class names, one a line, instead of the file's")
+    parser.add_argument(
+        "--licence", metavar="TEXT", help="licence of the weights, if the file does not state it"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an older checkpoint of that name")
+    parser.add_argument("--json", metavar="FILE", help="write what was imported as JSON; - for stdout")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the verb."""
+    from tercelet.training.importing.import_weights import import_weights
+
+    output = import_weights(
+        arguments.weights,
+        detector=arguments.detector,
+        output=arguments.output,
+        classes=arguments.classes,
+        labels=arguments.labels,
+        licence=arguments.licence,
+        overwrite=arguments.overwrite,
+    )
+    manifest = read_manifest(output)
+    if arguments.json:
+        write_json(arguments.json, {"output": str(output), "manifest": asdict(manifest)})
+    print(_summary(output, manifest), file=sys.stderr if arguments.json == "-" else sys.stdout)
+    return 0
+
+
+def _summary(output: Path, manifest: Manifest) -> str:
+    facts = manifest.provenance
+    names = ", ".join(manifest.labels[:3]) + (", ..." if len(manifest.labels) > 3 else "")
+    absent = "not stated in the file"
+    rows = (
+        ("detector", manifest.detector.name),
+        ("classes", f"{len(manifest.labels)} ({names})"),
+        ("parameters", f"{facts.parameters:,} in {facts.tensors} tensors"),
+        (
+            "image size",
+            f"{facts.image_size} px" if facts.image_size else f"{absent}, {manifest.preprocess.width} px",
+        ),
+        ("date", facts.date or absent),
+        ("licence", facts.licence or f"{absent}; say it with --licence"),
+        ("made by", facts.producer or absent),
+        ("source", f"{facts.source} ({facts.format}), sha256 {facts.sha256[:12]}..."),
+        ("written to", str(output)),
+        ("next", f"tercelet export {output}"),
+    )
+    return "\n".join(f"{name:<11} {value}" for name, value in rows)

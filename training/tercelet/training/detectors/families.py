@@ -1,0 +1,66 @@
+"""The table of all detectors, readable without torch."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from tercelet.contract.errors import InputError
+
+if TYPE_CHECKING:
+    from tercelet.training.detectors.detector import Detector
+
+
+@dataclass(frozen=True)
+class Family:
+    """One line of the table.
+
+    name: detector names, with {scale} where the scale letter stands. where: "module:class" below this
+    package; the class is imported on first use, because it imports torch. scales: the scale letters.
+    """
+
+    name: str
+    where: str
+    scales: str = "nsmlx"
+
+    def names(self) -> tuple[str, ...]:
+        """The detector names of the family, smallest scale first."""
+        return tuple(self.name.format(scale=scale) for scale in self.scales)
+
+    def load(self) -> type[Detector]:
+        """The class that builds the family's detectors."""
+        module, _, attribute = self.where.partition(":")
+        found: type[Detector] = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
+        return found
+
+
+DETECTORS: tuple[Family, ...] = (
+    Family("yolov5{scale}", "yolov5.detector:YOLOv5"),
+    Family("yolov5{scale}u", "yolov5u.detector:YOLOv5u"),
+    Family("yolov8{scale}", "yolov8.detector:YOLOv8"),
+    Family("yolo11{scale}", "yolo11.detector:YOLO11"),
+    Family("yolo11{scale}-seam", "yolo11_seam.detector:YOLO11SEAM"),
+    Family("yolo11{scale}-multiseam", "yolo11_seam.detector:YOLO11MultiSEAM"),
+)
+
+
+def detector_names() -> tuple[str, ...]:
+    """Every name that `build` and `load_upstream` take."""
+    return tuple(name for family in DETECTORS for name in family.names())
+
+
+def find_family(detector: str) -> tuple[Family, str]:
+    """The family of a detector and its scale letter; InputError with near matches for an unknown name."""
+    for family in DETECTORS:
+        for scale, name in zip(family.scales, family.names(), strict=True):
+            if name == detector:
+                return family, scale
+    near = get_close_matches(str(detector).lower(), detector_names(), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {_ranges()}"
+    raise InputError(f"unknown detector {detector!r}: {hint}")
+
+
+def _ranges() -> str:
+    return ", ".join(family.name.format(scale=f"{{{','.join(family.scales)}}}") for family in DETECTORS)

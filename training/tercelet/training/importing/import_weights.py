@@ -1,0 +1,103 @@
+"""The verb `import`: upstream weights in, a checked checkpoint out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tercelet.contract.artefact import check_output_free
+from tercelet.contract.errors import InputError
+from tercelet.contract.labels import check_labels, labels_from_file, numbered_labels
+from tercelet.contract.manifest import Provenance
+from tercelet.training.checkpoint import write_checkpoint
+from tercelet.training.detectors.families import find_family
+from tercelet.training.importing.weights import UpstreamWeights, read_weights
+from tercelet.training.loading import load_upstream
+
+_LEVELS = 3
+# Of the last layer: its number, and the level in the name of a branch.
+_HEAD_BRANCH = re.compile(r"(?:.*\.)?(\d+)\.(?:cv2|m)\.(\d+)\.")
+
+
+def import_weights(
+    weights: str | Path,
+    *,
+    detector: str,
+    output: str | Path | None = None,
+    classes: int | None = None,
+    labels: str | Path | Sequence[str] | None = None,
+    licence: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Import an upstream weight file as a checkpoint and return the checkpoint's folder.
+
+    weights: .pt, .pth or .safetensors; nothing in it is run. detector: a name of `detector_names()`. output:
+    default is the file's stem with -checkpoint, in the current folder. classes: refuse weights with another
+    number; None takes what the weights have. labels: class names, or a text file with one a line; None takes
+    the file's, or class_0, class_1, ... where it has none. licence: of the weights, where the file does not
+    state it or you hold another. Raises InputError or CheckFailedError; then nothing is left on disk.
+    """
+    path = Path(weights)
+    find_family(detector)
+    output = check_output_free(output or f"{path.stem}-checkpoint", overwrite=overwrite)
+    given = None
+    if labels is not None:
+        given = (
+            labels_from_file(labels)
+            if isinstance(labels, (str, Path))
+            else check_labels(labels, where="labels")
+        )
+    upstream = read_weights(path, names=given is None)
+    options = {} if classes is None else {"classes": classes}
+    try:
+        model = load_upstream(detector, upstream.state, **options)
+    except InputError as error:
+        raise InputError(f"{path}: {error}{_note_on_levels(upstream.state)}") from error
+    write_checkpoint(
+        output,
+        model,
+        labels=_labels(given, upstream, model.classes, path),
+        provenance=_provenance(path, upstream, licence),
+        source=upstream.state,
+        overwrite=overwrite,
+    )
+    return output
+
+
+def _note_on_levels(names: Iterable[str]) -> str:
+    """How many levels the head of these upstream names has; empty if the usual three."""
+    parts = [match.groups() for name in names if (match := _HEAD_BRANCH.match(name))]
+    last = max((int(layer) for layer, _ in parts), default=0)
+    levels = {int(level) for layer, level in parts if int(layer) == last}
+    if not levels or len(levels) == _LEVELS:
+        return ""
+    return f"; its head has {len(levels)} levels, those of the detectors here have {_LEVELS} (P3, P4, P5)"
+
+
+def _labels(
+    given: tuple[str, ...] | None, upstream: UpstreamWeights, classes: int, path: Path
+) -> tuple[str, ...]:
+    names = given or upstream.class_names or numbered_labels(classes)
+    if len(names) != classes:
+        origin = "the labels" if given else "the names in the file"
+        raise InputError(
+            f"{path}: expected {classes} class names, as many as the weights have classes, "
+            f"got {len(names)} from {origin}; give the right ones with --labels FILE"
+        )
+    return names
+
+
+def _provenance(path: Path, upstream: UpstreamWeights, licence: str | None) -> Provenance:
+    stated = upstream.licence
+    if licence and stated and licence != stated:
+        licence = f"{licence} (given at import; the file states: {stated})"
+    return Provenance(
+        source=path.name,
+        sha256=upstream.sha256,
+        format=upstream.format,
+        licence=licence or stated,
+        date=upstream.date,
+        image_size=upstream.image_size,
+        producer=upstream.producer,
+    )

@@ -1,0 +1,71 @@
+"""Run a checkpoint as it is, in torch: the same session protocol as a bundle's engine, for comparisons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tercelet.contract.errors import InputError, MissingDependencyError
+from tercelet.contract.manifest import DEFAULT_CANDIDATES, Manifest
+from tercelet.contract.session import SessionOptions, TopCandidates
+from tercelet.training.checkpoint import load_checkpoint
+from tercelet.training.detectors.detector import Detector
+
+
+class TorchSession:
+    """A detector that takes uint8 canvases (1, height, width, 3) of the manifest's preprocess."""
+
+    batch = 1
+
+    def __init__(self, detector: Detector, manifest: Manifest, *, device: str) -> None:
+        self.backend = f"torch {torch.__version__}"
+        self._detector = detector.to(device)
+        self._device = device
+        self._shape = (self.batch, manifest.preprocess.height, manifest.preprocess.width, 3)
+        self._flip = manifest.preprocess.color == "BGR"
+        self._count = candidate_count(detector, manifest.preprocess.height, manifest.preprocess.width)
+
+    def run(self, canvases: NDArray[np.uint8]) -> TopCandidates:
+        """The best candidates of a canvas; InputError for another shape or type."""
+        if canvases.shape != self._shape or canvases.dtype != np.uint8:
+            raise InputError(f"expected canvases {self._shape} uint8, got {canvases.shape} {canvases.dtype}")
+        images = torch.from_numpy(np.ascontiguousarray(canvases)).to(self._device)
+        images = images.flip(-1) if self._flip else images
+        with torch.inference_mode():
+            found = self._detector.top_candidates(
+                images.permute(0, 3, 1, 2).to(torch.float32) / 255, self._count
+            )
+        boxes, scores, class_ids = (part.cpu().numpy() for part in found)
+        return TopCandidates(boxes.astype(np.float32), scores.astype(np.float32), class_ids.astype(np.int64))
+
+    def close(self) -> None:
+        """Give the weights back."""
+        self._detector = self._detector.to("meta")
+
+
+def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> TorchSession:
+    """Open the checkpoint in `folder`. options.threads is torch's, and so holds for the whole process.
+
+    Raises InputError or CheckFailedError as load_checkpoint does, MissingDependencyError without the device.
+    """
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise MissingDependencyError("device cuda was asked for, but torch finds none here; use cpu")
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    detector, _ = load_checkpoint(folder)
+    detector.check_size(manifest.preprocess.height, manifest.preprocess.width)
+    return TorchSession(detector, manifest, device=options.device)
+
+
+def candidate_count(detector: Detector, height: int, width: int) -> int:
+    """DEFAULT_CANDIDATES, or all (anchor, class) pairs of a canvas of this size where that is fewer."""
+    places = sum((height // stride) * (width // stride) for stride in detector.strides)
+    if places * detector.classes >= DEFAULT_CANDIDATES:
+        return DEFAULT_CANDIDATES
+    device = next(detector.parameters()).device
+    with torch.inference_mode():
+        scores = detector(torch.zeros(1, 3, height, width, device=device)).scores
+    return min(DEFAULT_CANDIDATES, int(scores[0].numel()))
