@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--json", metavar="FILE", help="- for stdout")
     options = parser.parse_args(argv)
-    vision.set_threads(1)
+    vision.limit_threads(1)
     results = {name: measure(shape, options.rounds) for name, shape in FRAMES.items()}
     table = sys.stderr if options.json == "-" else sys.stdout
     print(f"{CROPS} crops to {SIZE}x{SIZE}, one thread, {options.rounds} interleaved rounds", file=table)

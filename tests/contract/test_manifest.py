@@ -43,7 +43,7 @@ FULL = Manifest(
     postprocess=Postprocess(),
     parity=Parity("torch", 3, 30, 0.0, 0.0, 0.0, 0.0, 0, 1e-3, 1e-4),
     target=Target("onnxruntime", "fp32", {"torch": "2.13.0"}),
-    golden=Golden("golden.npz", 0.5, 0.005),
+    golden=Golden("golden.npy", 0.5, 0.005),
 )
 
 

@@ -38,7 +38,7 @@ def test_a_bundle_states_its_graph_its_parity_and_its_tools(tiny_bundle: Path) -
     manifest = read_manifest(tiny_bundle)
     network, _, target = manifest.bundle_parts()
     assert manifest.kind == "bundle"
-    assert set(manifest.files) == {"model.onnx", "golden.npz"}
+    assert set(manifest.files) == {"model.onnx", "golden.npy"}
     assert network.inputs[0].dtype == "uint8"
     assert network.inputs[0].shape == (1, 64, 64, 3)
     assert [output.name for output in network.outputs] == ["boxes", "scores", "class_ids"]

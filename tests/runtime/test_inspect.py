@@ -164,7 +164,7 @@ def test_a_bundle_that_is_whole_is_told_in_full(bundle: Path, capsys: pytest.Cap
     found = inspect(bundle)
     assert (found.kind, found.ok) == ("bundle", True)
     assert found.manifest == read_manifest(bundle)
-    assert {file.name for file in found.files} == {"golden.npz", "model.onnx"}
+    assert {file.name for file in found.files} == {"golden.npy", "model.onnx"}
     assert {file.state for file in found.files} == {"ok"}
     assert found.size_bytes == sum(path.stat().st_size for path in bundle.iterdir())
     assert found.next_step == f"tercelet run {bundle} PICTURE"
@@ -204,7 +204,7 @@ def test_a_damaged_file_ends_with_code_1(bundle: Path, damage: object, state: st
     found = json.loads(target.read_text())
     assert not found["ok"]
     assert {file["name"]: file["state"] for file in found["files"]} == {
-        "golden.npz": "ok",
+        "golden.npy": "ok",
         "model.onnx": state,
     }
     assert "copy the folder again" in found["next_step"]

@@ -1,7 +1,9 @@
-"""The `tercelet` command: finds its verbs through entry points, imports only the one that was asked for.
+"""The `tercelet` command: imports only the verb that was asked for.
 
-A verb is a module with SUMMARY (one line), REQUIRES (pairs of import name and extra that it needs),
-`add_arguments(parser)` and `execute(arguments) -> exit code`; heavy imports belong inside `execute`.
+The runtime's own verbs lie in `tercelet.runtime.commands`; those of the packages above, and of anybody else,
+are found through the entry points of group tercelet.commands. A verb is a module with SUMMARY (one line),
+REQUIRES (pairs of import name and extra), `add_arguments(parser)` and `execute(arguments)`, from
+which the exit code comes; heavy imports belong inside `execute`.
 """
 
 from __future__ import annotations
@@ -12,28 +14,30 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib import import_module
 from typing import Any, NoReturn
 
-from tercelet.contract.errors import MissingDependencyError, TerceletError
+from tercelet.contract.errors import InputError, MissingDependencyError, TerceletError
 
+_OWN_VERBS = ("run", "benchmark", "inspect", "doctor")
 _ORDER = ("import", "export", "run", "evaluate", "benchmark", "compare", "inspect", "doctor", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 ok, 1 a check failed, 2 wrong use or bad input, 3 something is missing."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    verbs = {point.name: point for point in entry_points(group="tercelet.commands")}
+    # numpy's linear algebra starts a thread a core that waits in a loop; no verb here has use for them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         if not arguments or arguments[0] in ("-h", "--help", "help"):
-            print(_overview(verbs))
+            print(_overview())
             return 0 if arguments else 2
         if arguments[0] == "--version":
+            from importlib.metadata import version
+
             print(version("tercelet"))
             return 0
-        if arguments[0] not in verbs:
-            return _fail(f"unknown verb {arguments[0]!r}; expected one of {', '.join(_sorted(verbs))}", 2)
-        return _run_verb(verbs[arguments[0]], arguments[1:])
+        return _run_verb(arguments[0], arguments[1:])
     except TerceletError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -55,19 +59,40 @@ class _UsageError(TerceletError):
     exit_code = 2
 
 
-def _run_verb(point: EntryPoint, arguments: Sequence[str]) -> int:
-    module = point.load()
-    parser = _Parser(prog=f"tercelet {point.name}", description=module.SUMMARY)
+def _run_verb(name: str, arguments: Sequence[str]) -> int:
+    module = _verb(name)
+    parser = _Parser(prog=f"tercelet {name}", description=module.SUMMARY)
     module.add_arguments(parser)
     options = parser.parse_args(arguments)
     missing = _missing(module)
     if missing:
         package, extra = missing
         raise MissingDependencyError(
-            f"tercelet {point.name} needs the package {package}, which is not installed: "
+            f"tercelet {name} needs the package {package}, which is not installed: "
             f"pip install 'tercelet[{extra}]'"
         )
     return int(module.execute(options))
+
+
+def _verb(name: str) -> Any:
+    """The module of a verb; InputError for one that nobody offers."""
+    if name in _OWN_VERBS:  # found without importlib.metadata, which takes 20 ms
+        return import_module(f"tercelet.runtime.commands.{name}")
+    for point in _points():
+        if point.name == name:
+            return point.load()
+    raise InputError(f"unknown verb {name!r}; expected one of {', '.join(_verb_names())}")
+
+
+def _points() -> Any:
+    from importlib.metadata import entry_points
+
+    return entry_points(group="tercelet.commands")
+
+
+def _verb_names() -> list[str]:
+    names = {*_OWN_VERBS, *(point.name for point in _points())}
+    return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
 def _missing(module: Any) -> tuple[str, str] | None:
@@ -77,22 +102,25 @@ def _missing(module: Any) -> tuple[str, str] | None:
     return None
 
 
-def _overview(verbs: dict[str, EntryPoint]) -> str:
+def _overview() -> str:
     lines = ["usage: tercelet VERB [options]     (tercelet VERB --help for the options of one)", ""]
-    for name in _sorted(verbs):
-        module = verbs[name].load()
-        missing = _missing(module)
-        note = f"  [needs pip install 'tercelet[{missing[1]}]']" if missing else ""
-        lines.append(f"  {name:<10} {module.SUMMARY}{note}")
+    lines += [f"  {name:<10} {_summary_of(name)}" for name in _verb_names()]
     lines += [
         "",
-        "exit codes: 0 ok, 1 a check failed, 2 wrong use or bad input, 3 something is not installed",
+        "exit codes: 0 ok, 1 a check failed, 2 wrong use or bad input, 3 something is missing",
     ]
     return "\n".join(lines)
 
 
-def _sorted(verbs: dict[str, EntryPoint]) -> list[str]:
-    return sorted(verbs, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+def _summary_of(name: str) -> str:
+    try:
+        module = _verb(name)
+    except (ImportError, AttributeError) as error:
+        # A verb may come from another package; a broken one must not take the others down.
+        return f"[cannot be loaded: {error}]"
+    missing = _missing(module)
+    note = f"  [needs pip install 'tercelet[{missing[1]}]']" if missing else ""
+    return f"{module.SUMMARY}{note}"
 
 
 def _fail(message: str, code: int) -> int:

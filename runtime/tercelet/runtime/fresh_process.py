@@ -7,7 +7,6 @@ zero is the machine's and not the process's, so that the parent can subtract the
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import sys
 import time
@@ -23,12 +22,12 @@ def first_result(bundle: str, frame: str, options: dict[str, Any]) -> dict[str, 
     frame: an .npy file, or a picture. options: threads, spinning and device of open_pipeline. Returns `at`
     and `cpu` in seconds: when the detections were there, and the CPU time of this process until then.
     """
+    from tercelet.runtime import vision
     from tercelet.runtime.opening import open_pipeline
-    from tercelet.runtime.vision import read_image
 
-    calm_opencv(options.get("threads"))
+    vision.limit_threads(options.get("threads"))
     with open_pipeline(bundle, **options) as detect:
-        detect(read_image(frame))
+        detect(vision.read_image(frame))
         return {"at": time.perf_counter(), "cpu": time.process_time()}
 
 
@@ -40,14 +39,14 @@ def memory_use(
     The golden pair is not run: it would raise the memory before the mark is set. peak_above_loaded is None
     where the high-water mark cannot be reset.
     """
+    from tercelet.runtime import vision
     from tercelet.runtime.memory_mark import peak_bytes, reset_peak, resident_bytes
     from tercelet.runtime.opening import open_pipeline
-    from tercelet.runtime.vision import read_image
 
-    calm_opencv(options.get("threads"))
+    vision.limit_threads(options.get("threads"))
     for name in packages:
         importlib.import_module(name)
-    pixels = read_image(frame)
+    pixels = vision.read_image(frame)
     before = resident_bytes()
     with open_pipeline(bundle, check_golden=False, **options) as detect:
         reset = reset_peak()
@@ -64,14 +63,6 @@ def memory_use(
 
 def _difference(larger: int | None, smaller: int | None) -> int | None:
     return None if larger is None or smaller is None else max(larger - smaller, 0)
-
-
-def calm_opencv(threads: int | None) -> None:
-    """Keep OpenCV, where it is installed, to the engine's number of threads, or one, as tercelet run does."""
-    if importlib.util.find_spec("cv2") is not None:
-        from tercelet.runtime.vision import set_threads
-
-        set_threads(threads or 1)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal, cast
 
@@ -14,6 +13,9 @@ from tercelet.contract.session import Session, SessionOpener, SessionOptions
 from tercelet.runtime.backends import session_opener
 from tercelet.runtime.golden import check_golden as run_golden_check
 from tercelet.runtime.pipelines.single import Overrides, SinglePipeline
+
+# More cores than any machine of the kind has; an engine starts what it is told, until the system gives up.
+MAXIMUM_THREADS = 256
 
 
 def open_pipeline(
@@ -38,8 +40,8 @@ def open_pipeline(
     Raises InputError (bad folder, manifest or option), CheckFailedError (damaged file, golden pair missed),
     MissingDependencyError (engine or device not there). Use as a context manager, or call close().
     """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads: expected at least 1, got {threads}")
+    if threads is not None and not 1 <= threads <= MAXIMUM_THREADS:
+        raise InputError(f"threads: expected 1 to {MAXIMUM_THREADS}, got {threads}")
     folder = Path(path)
     manifest = read_manifest(folder)
     overrides = Overrides(score_threshold, iou_threshold, max_detections, class_agnostic)
@@ -64,6 +66,8 @@ def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> S
         except InputError as error:
             raise InputError(f"{folder / MANIFEST_NAME}: {error}") from error
         return opener(folder, manifest, options)
+    from importlib.metadata import entry_points  # 20 ms that a bundle need not pay
+
     for point in entry_points(group="tercelet.sessions"):
         if point.name == manifest.kind:
             try:

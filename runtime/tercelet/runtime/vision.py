@@ -6,6 +6,7 @@ as .npy need no vision library at all.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import struct
 import sys
@@ -54,9 +55,14 @@ def require_opencv() -> None:
     _opencv()
 
 
-def set_threads(count: int) -> None:
-    """How many threads OpenCV may use in this process; called by a command, never on import."""
-    _opencv().setNumThreads(count)
+def limit_threads(count: int | None) -> None:
+    """Keep OpenCV, where it is installed, to the engine's number of threads, or to one.
+
+    Its threads cost more than they bring at one resize a frame, and take cores from the engine. The setting
+    holds for the whole process: for a command to call, never done on import.
+    """
+    if importlib.util.find_spec("cv2") is not None:
+        _opencv().setNumThreads(count or 1)
 
 
 def read_image(path: str | Path) -> Image:

@@ -41,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Measure, and print the table."""
     from tercelet.contract.json_output import write_json
+    from tercelet.runtime import vision
     from tercelet.runtime.benchmark_table import table_from_benchmark
     from tercelet.runtime.benchmarking import benchmark
-    from tercelet.runtime.fresh_process import calm_opencv
 
-    calm_opencv(arguments.threads)
+    vision.limit_threads(arguments.threads)
     result = benchmark(
         arguments.bundle,
         against=arguments.against,

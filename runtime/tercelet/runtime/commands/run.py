@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 
@@ -44,12 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run; 0, 2 if something could not be read, 130 after Ctrl-C or SIGTERM."""
+    from tercelet.runtime import vision
     from tercelet.runtime.interruption import stop_on_signal
     from tercelet.runtime.run_console import RunConsole, line_from_summary
     from tercelet.runtime.running import run
     from tercelet.runtime.sources.stream import reader_stalled
 
-    _calm_opencv(arguments.threads)
+    vision.limit_threads(arguments.threads)
     console = RunConsole(
         quiet=arguments.quiet, verbose=arguments.verbose, stdout_is_taken=arguments.json == "-"
     )
@@ -80,11 +80,3 @@ def execute(arguments: argparse.Namespace) -> int:
     if summary.broken:
         print(f"tercelet: {summary.broken} frames could not be read, see above", file=sys.stderr)
     return 130 if summary.interrupted else 2 if summary.broken else 0
-
-
-def _calm_opencv(threads: int | None) -> None:
-    """OpenCV's threads cost more than they bring at a resize a frame, and take cores from the engine."""
-    if importlib.util.find_spec("cv2") is not None:
-        from tercelet.runtime.vision import set_threads
-
-        set_threads(threads or 1)
