@@ -183,7 +183,7 @@ def test_frames_begin_anew_when_they_run_out(tmp_path: Path, write_picture: Call
         ({"warmup": -1}, "warmup: expected 0 or more, got -1"),
         ({"frames": 5, "rounds": 6}, "rounds: expected 1 to 5"),
         ({"rounds": 0}, "rounds: expected 1 to 100"),
-        ({"threads": 0}, "threads: expected at least 1"),
+        ({"threads": 0}, "threads: expected 1 to 256, got 0"),
         ({"images": []}, "images: expected at least one"),
         ({"images": ["0"]}, r"expected pictures or folders of them, got 0 \(camera\)"),
         ({"images": ["nowhere.jpg"]}, "nothing is there"),
