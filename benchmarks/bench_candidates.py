@@ -60,7 +60,7 @@ def main() -> None:
                     ids[:count],
                     score_threshold=0.001,
                     iou_threshold=0.7,
-                    max_detections=500,
+                    max_detections=count,
                 )
                 found[count].append(Detections(boxes[kept], scores[kept], ids[kept], manifest.labels))
         print(f"{len(dataset.images)} frames at {size}x{size}")

@@ -16,6 +16,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tercelet.contract.errors import InputError
+from tercelet.training import read_weights
+
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 STOP = pickle.STOP
 
@@ -114,6 +119,11 @@ def write_torch_zip(
         for entry, contents in (extra or {}).items():
             archive.writestr(entry, contents)
     return path
+
+
+def legacy_head(protocol: bytes) -> bytes:
+    """A legacy file up to its protocol number, in whose place are the opcodes `protocol` (without STOP)."""
+    return pickle.dumps(LEGACY_MAGIC, protocol=2) + pickle.PROTO + b"\x02" + protocol + STOP
 
 
 def legacy_bytes(pickled: bytes, *, keys: list[str], storages: bytes) -> bytes:
@@ -219,3 +229,13 @@ def unpickled_in_its_own_process(path: Path) -> list[str]:
         "U(zipfile.ZipFile(sys.argv[1]).open('archive/data.pkl')).load()\n"
     )
     return [sys.executable, "-c", code, str(path)]
+
+
+def refused(path: Path, match: str) -> None:
+    """Reading must end in an InputError, of one or two lines, without printing control characters."""
+    with pytest.raises(InputError, match=match) as caught:
+        read_weights(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert message.isprintable()
+    assert len(message) < len(str(path)) + 300

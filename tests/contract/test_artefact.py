@@ -23,7 +23,7 @@ from tercelet.contract.manifest_json import json_from_manifest
 
 
 def write_one(output: Path, content: bytes = b"weights", *, overwrite: bool = False) -> Path:
-    with new_artefact(output, overwrite=overwrite) as folder:
+    with new_artefact(output, kind="bundle", overwrite=overwrite) as folder:
         (folder / "model.onnx").write_bytes(content)
         finish_artefact(folder, FULL)
     return output
@@ -48,7 +48,7 @@ def _umask() -> int:
 
 def test_a_failure_leaves_nothing_behind_not_even_new_parents(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with new_artefact(tmp_path / "a" / "b" / "bundle") as folder:
+        with new_artefact(tmp_path / "a" / "b" / "bundle", kind="bundle") as folder:
             (folder / "half").write_bytes(b"x")
             raise KeyboardInterrupt
 
@@ -61,7 +61,7 @@ def test_an_older_artefact_is_replaced_only_when_asked_and_only_when_complete(tm
     output = write_one(tmp_path / "bundle", b"old")
     with pytest.raises(InputError, match="already exists; choose another -o, or replace it with --overwrite"):
         write_one(output, b"new")
-    with pytest.raises(ZeroDivisionError), new_artefact(output, overwrite=True):
+    with pytest.raises(ZeroDivisionError), new_artefact(output, kind="bundle", overwrite=True):
         _ = 1 / 0
     assert (output / "model.onnx").read_bytes() == b"old"
     write_one(output, b"new", overwrite=True)
@@ -74,12 +74,57 @@ def test_overwrite_never_replaces_what_is_no_artefact(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for name in ("photos", "file"):
         with pytest.raises(InputError, match="already exists"):
-            check_output_free(tmp_path / name, overwrite=True)
+            check_output_free(tmp_path / name, kind="bundle", overwrite=True)
+
+
+def test_overwrite_spares_other_kinds_and_folders_that_hold_more_than_the_artefact(tmp_path: Path) -> None:
+    output = write_one(tmp_path / "bundle")
+    with pytest.raises(InputError, match="expected a checkpoint to replace, got a bundle"):
+        check_output_free(output, kind="checkpoint", overwrite=True)
+    (output / "notes").mkdir()
+    (output / "notes" / "mine.txt").write_text("keep me")
+    with pytest.raises(InputError, match=r"holds 'notes/mine\.txt', which is no part of the bundle"):
+        check_output_free(output, kind="bundle", overwrite=True)
+    with pytest.raises(InputError, match="expected the name of a folder to write, got an empty name"):
+        check_output_free("", kind="bundle")
+
+
+def test_of_two_that_race_for_one_name_the_later_is_refused(tmp_path: Path) -> None:
+    def late() -> None:
+        with new_artefact(tmp_path / "bundle", kind="bundle") as folder:
+            write_one(tmp_path / "bundle", b"first")
+            finish_artefact(folder, FULL)
+
+    with pytest.raises(InputError, match="already exists"):
+        late()
+    assert (tmp_path / "bundle" / "model.onnx").read_bytes() == b"first"
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_the_older_artefact_comes_back_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = write_one(tmp_path / "bundle", b"old")
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.startswith(".bundle-") and Path(target) == output:
+            raise OSError("no room")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(InputError, match="cannot be put in place: no room"):
+        write_one(output, b"new", overwrite=True)
+    assert (output / "model.onnx").read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_an_output_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="cannot be written"), new_artefact(tmp_path / "file" / "bundle"):
+    with (
+        pytest.raises(InputError, match="cannot be written"),
+        new_artefact(tmp_path / "file" / "bundle", kind="bundle"),
+    ):
         pass
 
 

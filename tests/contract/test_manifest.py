@@ -66,6 +66,7 @@ def test_a_manifest_comes_back_as_it_went() -> None:
     [
         ("", "m: expected JSON"),
         ("[]", "m: expected a JSON object, got a list"),
+        ('{"schema_version": ' + "9" * 5000 + "}", "m: expected JSON, got something else"),
         ('{"schema_version": NaN}', "expected finite numbers, got NaN"),
         ("{}", "schema_version: expected 1, got null"),
         ('{"schema_version": true}', "schema_version: expected 1, got true"),
@@ -114,6 +115,7 @@ def test_text_that_is_no_manifest_is_refused(text: str, message: str) -> None:
             r'boxes_px_max: expected a number, got "xxx.*\.\.\.',
         ),
         (lambda d: d.update(kind=True), "kind: expected"),
+        (lambda d: d["labels"].pop(), "labels: expected 2, one for each class, got 1"),
     ],
 )
 def test_a_wrong_field_is_refused_with_its_path(
@@ -121,6 +123,12 @@ def test_a_wrong_field_is_refused_with_its_path(
 ) -> None:
     with pytest.raises(InputError, match=message):
         manifest_from_json(edited(change), where="m")
+
+
+def test_a_number_beyond_all_numbers_is_refused() -> None:
+    text = json_from_manifest(FULL).replace('"tolerance_px": 0.5', '"tolerance_px": 1e999')
+    with pytest.raises(InputError, match=r"golden.tolerance_px: expected a number, got Infinity"):
+        manifest_from_json(text, where="m")
 
 
 def test_whole_numbers_are_accepted_where_numbers_are_expected() -> None:

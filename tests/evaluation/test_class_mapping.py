@@ -84,3 +84,16 @@ def test_a_file_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -> 
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=r"map\.json: expected a JSON object"):
         map_classes(("car",), ("car",), path)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "1e999", "NaN"])
+def test_a_class_map_of_absurd_numbers_is_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "map.json"
+    path.write_text(f'{{"car": {value}}}')
+    with pytest.raises(InputError, match=r"map\.json: .*expected a "):
+        map_classes(("car",), ("ship",), path)
+
+
+def test_an_empty_name_of_a_class_map_is_refused() -> None:
+    with pytest.raises(InputError, match="class_map: expected a path, got an empty name"):
+        map_classes(("car",), ("car",), "")

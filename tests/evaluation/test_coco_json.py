@@ -148,3 +148,23 @@ def test_a_real_file_whose_picture_is_missing_is_refused(shared: Path) -> None:
         InputError, match=r"terrain3\.png: expected the picture that terrain_all_coco\.json names"
     ):
         open_dataset(shared / "data" / "sahi" / "terrain_all_coco.json")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"id": 7', '"id": ' + "7" * 5000, r"x\.json: expected a COCO JSON file: Exceeds the limit"),
+        ("150.5", "1e999", r"annotations\[0\]\.area: expected a number of square pixels, got inf"),
+        ("150.5", "1" + "0" * 400, r"annotations\[0\]\.area: expected a number of square pixels"),
+        ("[1, 2, 10, 20]", "[1, 2, 1e999, 20]", r"annotations\[0\]\.bbox: expected \[left"),
+        ("[1, 2, 10, 20]", f"[1, 2, 1{'0' * 400}, 20]", r"annotations\[0\]\.bbox: expected \[left"),
+        ("[1, 2, 10, 20]", "[1e308, 2, 1e308, 1e-9]", r"annotations\[0\]\.bbox: expected a box of finite"),
+        ("[0, 0, 30.5, 4]", "[0, 0, 1e300, 1e300]", r"annotations\[1\]\.area: expected .* got inf"),
+    ],
+)
+def test_absurd_numbers_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = json.dumps(COCO)
+    assert old in text
+    (tmp_path / "x.json").write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=message):
+        coco_dataset(tmp_path / "x.json")

@@ -88,11 +88,15 @@ def test_different_labels_are_refused_by_name(tiny_bundle: Path, yolov5n_bundle:
         ({"limit": 0}, "limit: expected at least 1 frame"),
         ({"min_iou": 1.5}, "expected min_iou in 0..1"),
         ({"max_score": -1.0}, "max_score of 0 or more"),
+        ({"images": [""]}, "expected a path, got an empty name"),
+        ({"a": ""}, "a: expected a path, got an empty name"),
+        ({"b": ""}, "b: expected a path, got an empty name"),
+        ({"json": ""}, "--json: expected a file name"),
     ],
 )
 def test_impossible_requests_are_refused(tiny_bundle: Path, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        compare(tiny_bundle, tiny_bundle, quiet=True, **options)
+        compare(**{"a": tiny_bundle, "b": tiny_bundle, "quiet": True, **options})
 
 
 def test_frames_of_several_sources_are_counted_together(
@@ -104,6 +108,61 @@ def test_frames_of_several_sources_are_counted_together(
         tiny_bundle, tiny_bundle, images=[tmp_path / "one", tmp_path / "c.png"], limit=2, quiet=True
     )
     assert [Path(frame.source).name for frame in result.frames] == ["a.png", "b.png"]
+
+
+@pytest.fixture
+def one_broken_of_three(tmp_path: Path, write_picture: WritePicture) -> Path:
+    """A folder of three pictures, the first of which is none."""
+    for name in ("a.png", "b.png", "c.png"):
+        write_picture(tmp_path / "frames" / name)
+    (tmp_path / "frames" / "a.png").write_bytes(b"<html></html>")
+    return tmp_path / "frames"
+
+
+def test_a_picture_that_cannot_be_read_is_told_and_counted_and_the_rest_compared(
+    tiny_bundle: Path, one_broken_of_three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = one_broken_of_three.parent / "out.json"
+    verb = ["compare", str(tiny_bundle), str(tiny_bundle), "--images", str(one_broken_of_three), "--quiet"]
+    assert main([*verb, "--json", str(out)]) == 2
+    captured = capsys.readouterr()
+    assert "a.png: expected a picture, got an HTML page" in captured.err
+    assert "tercelet: 1 frames could not be read, see above" in captured.err
+    assert "1 frames could not be read and are left out" in captured.out
+    assert "the same: " in captured.out.splitlines()[-1]
+    record = json.loads(out.read_text())
+    assert (record["broken"], [Path(f["source"]).name for f in record["frames"]]) == (1, ["b.png", "c.png"])
+
+
+def test_a_limit_is_reached_before_what_lies_behind_it_is_read(
+    tiny_bundle: Path, tmp_path: Path, write_picture: WritePicture
+) -> None:
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"none")
+    result = compare(tiny_bundle, tiny_bundle, images=[tmp_path], limit=1, quiet=True)
+    assert (len(result.frames), result.broken) == (1, 0)
+
+
+def test_without_one_readable_frame_there_is_no_verdict(tiny_bundle: Path, one_broken_of_three: Path) -> None:
+    for name in ("b.png", "c.png"):
+        (one_broken_of_three / name).unlink()
+    told: list[InputError] = []
+    with pytest.raises(InputError, match="expected at least one frame, got none from"):
+        compare(tiny_bundle, tiny_bundle, images=[one_broken_of_three], quiet=True, on_broken=told.append)
+    assert len(told) == 1
+    named = one_broken_of_three / "a.png"
+    with pytest.raises(InputError, match=r"a\.png: expected a picture, got an HTML page"):
+        compare(tiny_bundle, tiny_bundle, images=[named], quiet=True, on_broken=told.append)
+
+
+def test_by_default_a_broken_picture_is_a_warning(tiny_bundle: Path, one_broken_of_three: Path) -> None:
+    with pytest.warns(UserWarning, match=r"a\.png: expected a picture, got an HTML page"):
+        assert compare(tiny_bundle, tiny_bundle, images=[one_broken_of_three], quiet=True).broken == 1
+
+
+def test_a_place_for_json_that_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a file for the results, got a folder"):
+        compare("nowhere", "nowhere", json=tmp_path)
 
 
 def test_another_network_is_told_apart_with_exit_code_1(
@@ -182,6 +241,7 @@ AGREEING = ComparisonResult(
     a="a",
     b="b",
     frames=(),
+    broken=0,
     matched=5,
     min_iou=0.995,
     max_score=5e-4,

@@ -113,6 +113,39 @@ def test_merged_categories_are_one_class_and_the_rest_is_reported(
     assert "1 labels with 1 detections (boat 1)" in text
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_what_is_not_evaluated_takes_no_place_in_the_limit_of_a_frame(
+    make_detections: Make, make_image: MakeImage, make_dataset: MakeDataset, limit: int
+) -> None:
+    dataset = make_dataset(
+        [make_image(0, [CAR, (300, 300, 340, 340)], regions=[(600, 600, 900, 900)])], "visdrone", ("car",)
+    )
+    judged = [(*CAR, 0.5, 0), (300, 300, 340, 340, 0.4, 0)]
+    boats = [(10.0 * i, 0, 10.0 * i + 9, 9, 0.9, 1) for i in range(5)]
+    in_region = [(700.0 + i, 700, 740 + i, 740, 0.8, 0) for i in range(5)]
+    found = make_detections([*judged, *boats, *in_region], ("car", "boat"))
+    result = evaluate_detections(dataset, [found], class_map={"car": "car"}, max_detections=limit)
+    assert result.per_class["car"].detections == min(limit, 2)
+    assert result.precision.recall["ar500"] == pytest.approx(min(limit, 2) / 2, abs=EXACT)
+    assert (result.left_out_detections, result.unmatched_labels) == (5, {"boat": 5})
+    order = ("classes that are not evaluated", "ignored regions", f"then the {limit} best detections")
+    places = [result.protocol.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_a_limit_below_one_is_refused(
+    make_detections: Make, make_image: MakeImage, make_dataset: MakeDataset
+) -> None:
+    with pytest.raises(InputError, match="max_detections: expected at least 1, got 0"):
+        evaluate_detections(make_dataset([make_image(0, [CAR])]), [make_detections([])], max_detections=0)
+    with pytest.raises(InputError, match="protocol: expected coco or visdrone, got ''"):
+        evaluate_detections(
+            make_dataset([make_image(0, [CAR])]),
+            [make_detections([])],
+            protocol="",  # type: ignore[arg-type]
+        )
+
+
 def test_undefined_figures_are_null_in_json_and_a_dash_in_the_table(
     make_detections: Make, make_image: MakeImage, make_dataset: MakeDataset
 ) -> None:

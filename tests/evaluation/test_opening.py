@@ -66,6 +66,24 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: dict, m
         open_dataset(tmp_path, **options)
 
 
+@pytest.mark.parametrize("name", ["dataset", "split", "images"])
+def test_an_empty_name_is_not_taken_for_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_picture: WritePicture, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_picture(tmp_path / "images" / "a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("")
+    (tmp_path / "a.json").write_text(
+        '{"images": [{"id": 1, "file_name": "images/a.png"}], "annotations": [],'
+        ' "categories": [{"id": 1, "name": "car"}]}'
+    )
+    options = {"path": "a.json" if name == "images" else ".", "labels": ("car",)}
+    assert len(open_dataset(**options).images) == 1  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"{name}: expected a path, got an empty name"):
+        open_dataset(**{**options, "path" if name == "dataset" else name: ""})  # type: ignore[arg-type]
+
+
 def test_a_path_with_nothing_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a data set, got nothing there"):
         open_dataset(tmp_path / "nowhere")

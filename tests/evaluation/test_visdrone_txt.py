@@ -50,6 +50,8 @@ def test_every_column_is_kept_whatever_the_end_of_a_line(tmp_path: Path, end: st
         ("1,2,3,4,1,4,0,0,0", "expected 8 columns .* got 9"),
         ("1,2,3,4,1,car,0,0", "expected 8 integers .* got '1,2,3,4,1,car,0,0'"),
         ("1 2 3 4 1 4 0 0", "expected 8 integers"),
+        ("1,2,3,4,1," + "4" * 30 + ",0,0", "expected 8 integers"),
+        ("1,2,3," + "4" * 5000 + ",1,4,0,0", "expected 8 integers"),
         ("1,2,3,4,2,4,0,0", r"score: expected 0 \(ignored\) or 1 \(evaluated\), got 2"),
         ("1,2,3,4,1,12,0,0", "category: expected 0 to 11, got 12"),
         ("1,2,-3,4,1,4,0,0", "width and height: expected 0 or more, got -3 and 4"),

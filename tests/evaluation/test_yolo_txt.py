@@ -110,6 +110,55 @@ def test_a_data_yaml_says_where_the_frames_are(tmp_path: Path, write_picture: Wr
     assert dataset.categories == ("car",)
 
 
+# Roboflow's ../valid/images; a path that names the folder the file lies in; one from a working folder above.
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("val: ../valid/images", "valid/images"),
+        ("path: set\nval: ../valid/images", "valid/images"),
+        ("path: set\nval: images/val", "images/val"),
+        ("path: ../datasets/set\nval: images/val", "images/val"),
+        ("val: set/images/val", "images/val"),
+    ],
+)
+def test_a_data_yaml_as_tools_write_it_is_understood_and_noted(
+    tmp_path: Path, write_picture: WritePicture, text: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+    _labels(label_path(write_picture(folder / place / "a.png")), "0 0.5 0.5 0.1 0.1\n")
+    _labels(folder / "data.yaml", f"{text}\nnc: 1\nnames: ['car']\n")
+    monkeypatch.chdir(folder)
+    for path in (folder, folder / "data.yaml", Path("data.yaml")):
+        dataset = open_dataset(path)
+        assert [image.path.resolve() for image in dataset.images] == [folder / place / "a.png"]
+        assert [len(image.boxes) for image in dataset.images] == [1]
+        assert "the data.yaml states" in dataset.notes[0]
+
+
+def test_what_a_data_yaml_states_goes_before_every_guess(tmp_path: Path, write_picture: WritePicture) -> None:
+    for place in ("valid/images", "set/valid/images"):
+        _labels(label_path(write_picture(tmp_path / place / "a.png")), "0 0.5 0.5 0.1 0.1\n")
+    _labels(tmp_path / "set" / "data.yaml", "val: ../valid/images\nnames: [car]\n")
+    dataset = open_dataset(tmp_path / "set")
+    assert dataset.images[0].path.resolve() == tmp_path / "valid" / "images" / "a.png"
+    assert dataset.notes == ()
+
+
+def test_all_places_that_were_tried_are_named(tmp_path: Path) -> None:
+    _labels(tmp_path / "set" / "data.yaml", "path: root\nval: ../valid/images\nnames: [car]\n")
+    with pytest.raises(InputError, match=r"val of its data\.yaml is \.\./valid/images: .*nothing") as caught:
+        open_dataset(tmp_path / "set")
+    tried = ("set/root/../valid/images", "set/root/valid/images", "root/valid/images", "set/valid/images")
+    for place in tried:
+        assert str(tmp_path / place) in str(caught.value)
+
+
+@pytest.mark.parametrize("val", ["val: [images/val]", "val:\n  - images/val", "val: [\n  'images/val']"])
+def test_a_split_may_be_a_list_of_one(tmp_path: Path, val: str) -> None:
+    data = read_data_yaml(_labels(tmp_path / "data.yaml", f"{val}\nnames: [a]\n"))
+    assert data.splits == {"val": "images/val"}
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -133,6 +182,9 @@ def test_the_usual_ways_to_write_names_are_read(tmp_path: Path, names: str) -> N
     [
         ("names: [a, b]\nnc: 3\n", "as many names as nc states, got 2 names and nc 3"),
         ("nc: many\n", r"data\.yaml:1: nc: expected a number of classes, got 'many'"),
+        ("nc: " + "9" * 5000 + "\n", "nc: expected a number of classes"),
+        ("names:\n  " + "9" * 5000 + ": a\n", "names: expected `- name` or `0: name`"),
+        ("val: [a, b]\n", r"data\.yaml:1: expected one value on the line, got a list or a block"),
         ("val:\n  - a\n  - b\n", r"data\.yaml:1: expected one value on the line, got a list or a block"),
         ("names: {0: a}\n", r"data\.yaml:1: names: expected \[a, b\] or one name a line"),
         ("names:\n  0: a\n  2: b\n", r"data\.yaml:3: names: expected number 1 next, got 2"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from tercelet.contract.errors import CheckFailedError, InputError
 from tercelet.contract.manifest import Provenance
 from tercelet.contract.preprocess import Preprocess
 from tercelet.contract.scenes import synthetic_frame
-from tercelet.export import export, exporting
+from tercelet.export import export, exporting, parity_check
 from tercelet.export.onnx_from_detector import onnx_from_detector
 from tercelet.export.passes.fold_batchnorm import fold_batchnorm
 from tercelet.runtime import open_pipeline
@@ -133,12 +136,47 @@ def test_a_graph_that_is_not_the_detector_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_gate_above_the_noise_of_rounding_records_both(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    output = export(tiny_checkpoint, output=tmp_path / "b", gate_px=0.0, gate_score=0.0)
-    parity = read_manifest(output).parity
+def test_a_gate_that_was_asked_for_is_kept(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckFailedError, match="expected at most 1e-09 px, 0.0001 and 0"):
+        export(tiny_checkpoint, output=tmp_path / "b", gate_px=1e-9)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_default_gate_is_raised_above_the_noise_of_rounding_and_says_so(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        parity_check._Limits,
+        "__init__",
+        lambda self, px=0.0, score=0.0: vars(self).update(px=px, score=score),
+    )
+    lines: list[str] = []
+    parity = read_manifest(export(tiny_checkpoint, output=tmp_path / "b", report=lines.append)).parity
     assert parity is not None
     assert parity.noise_px_p999 is not None
-    assert 0 < parity.boxes_px_p999 <= 4 * parity.noise_px_p999
+    assert 0 < parity.boxes_px_p999 <= parity.gate_px == 4 * parity.noise_px_p999
+    assert any("the gates were raised to" in line for line in lines)
+
+
+def test_a_stream_without_end_is_no_frame_to_compare_on(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected pictures, folders or video"):
+        export(tiny_checkpoint, output=tmp_path / "b", frames=["0"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing_behind(
+    tiny_checkpoint: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    program = Path(sys.executable).with_name("tercelet")
+    command = [str(program), "export", str(tiny_checkpoint), "-o", str(tmp_path / "b")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("exporting")
+        process.send_signal(number)
+        rest = process.stderr.read()
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert "Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,16 @@ def write_picture() -> Callable[..., Path]:
 
 
 @pytest.fixture
+def pictures(tmp_path: Path, write_picture: Callable[..., Path]) -> Path:
+    """A folder with 1.png, 2.png and 10.png of 64x48."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in (1, 2, 10):
+        write_picture(folder / f"{number}.png", seed=number)
+    return folder
+
+
+@pytest.fixture
 def without_opencv(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An environment in which `import cv2` fails."""
     vision._opencv.cache_clear()

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shlex
 import shutil
 import struct
 import zipfile
@@ -306,3 +307,23 @@ def test_real_broken_downloads_are_found_out(
 def test_real_weights_are_known(shared: Path, name: str, kind: str) -> None:
     found = inspect(shared / "data" / "weights" / name)
     assert (found.kind, found.ok) == (kind, True)
+
+
+def test_the_next_step_can_be_pasted_into_a_shell(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_bundle, tmp_path / "my model; rm $HOME")
+    assert shlex.split(inspect(folder).next_step) == ["tercelet", "run", str(folder), "PICTURE"]
+
+
+def test_a_manifest_cannot_speak_to_the_terminal(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    provenance = replace(manifest.provenance, source="\x1b]0;owned\x07", licence="MIT\x1b[31m")
+    hostile = replace(manifest, provenance=provenance)
+    (bundle / "manifest.json").write_text(json_from_manifest(hostile))
+    text = table_from_inspection(inspect(bundle))
+    assert "MIT\\x1b[31m" in text
+    assert "\x1b" not in text
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(InputError, match="path: expected a path, got an empty name"):
+        inspect("")

@@ -111,3 +111,11 @@ def test_silent_means_silent(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> N
         bar.clear()
     assert bar.count == 1
     assert terminal.getvalue() == ""
+
+
+def test_without_stderr_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    with Progress(2, "clip") as bar:
+        bar.advance()
+        bar.clear()
+    assert bar.count == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,9 @@ def test_a_reader_that_went_away_is_no_input_error(monkeypatch: pytest.MonkeyPat
     with pytest.raises(BrokenPipeError):
         lines.write({})
     lines.close()
+
+
+def test_a_program_without_stdout_cannot_have_the_results_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(InputError, match="expected stdout for the results, but it is closed"):
+        ResultLines("-")

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
-import threading
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,30 +14,16 @@ import numpy as np
 import pytest
 from clips import number_in, numbered_frame
 
-from tercelet.contract import Detections, InputError
+from tercelet.contract import InputError
 from tercelet.runtime import open_pipeline
 from tercelet.runtime.command_line import main
-from tercelet.runtime.interruption import stop_on_signal
-from tercelet.runtime.run_console import printable
+from tercelet.runtime.printable import printable
 from tercelet.runtime.running import run
-from tercelet.runtime.saving import DrawnResults
-from tercelet.runtime.sources import Frame
-from tercelet.runtime.sources.opening import Kind
 from tercelet.runtime.vision import VideoReader, read_image
 
 STAGES = ("read", "preprocess", "infer", "postprocess")
-COMMAND = (sys.executable, "-c", "from tercelet.runtime.command_line import main; raise SystemExit(main())")
 # The random weights of the test bundle give scores all over the place; this keeps frames from being crowded.
 FEW = ("--max-detections", "5", "--threads", "1")
-
-
-@pytest.fixture
-def pictures(tmp_path: Path, write_picture: Callable[..., Path]) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in (1, 2, 10):
-        write_picture(folder / f"{number}.png", seed=number)
-    return folder
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -125,37 +106,6 @@ def test_every_frame_of_a_video_has_a_line_and_is_drawn(
     reader = VideoReader(str(drawn / "clip.mp4"), live=False)
     assert (reader.total, reader.fps) == (30, 12.0)
     assert [number_in(item[1]) for item in iter(reader.read, None)] == list(range(30))
-
-
-def test_pictures_are_saved_under_their_names_and_equal_names_do_not_collide(
-    tiny_bundle: Path, tmp_path: Path, pictures: Path, write_picture: Callable[..., Path]
-) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    write_picture(other / "1.png", height=30)
-    write_picture(other / "1.PNG", height=20)
-    write_picture(other / "frame.npy")
-    drawn = tmp_path / "deep" / "drawn"
-    sources = [pictures, other / "1.png", other / "1.PNG", other / "frame.npy"]
-    for _ in range(2):
-        run(tiny_bundle, sources, save=drawn, score=1.0)
-    names = ["1-2.png", "1-3.PNG", "1.png", "10.png", "2.png", "frame.png"]
-    assert sorted(path.name for path in drawn.iterdir()) == names
-    assert [read_image(drawn / name).shape[0] for name in ("1.png", "1-2.png", "1-3.PNG")] == [48, 30, 20]
-    assert np.array_equal(read_image(drawn / "2.png"), read_image(pictures / "2.png"))
-
-
-def test_boxes_are_drawn_into_what_is_saved(tiny_bundle: Path, tmp_path: Path, pictures: Path) -> None:
-    summary = run(tiny_bundle, pictures / "1.png", save=tmp_path / "drawn", score=0.0)
-    assert summary.detections > 0
-    assert not np.array_equal(read_image(tmp_path / "drawn" / "1.png"), read_image(pictures / "1.png"))
-
-
-def test_a_source_is_never_written_over(tiny_bundle: Path, pictures: Path) -> None:
-    before = (pictures / "1.png").read_bytes()
-    with pytest.raises(InputError, match="would replace its source; save to another folder"):
-        run(tiny_bundle, pictures, save=pictures)
-    assert (pictures / "1.png").read_bytes() == before
 
 
 def test_the_limit_counts_frames_over_all_sources(
@@ -265,178 +215,6 @@ def test_a_video_without_a_frame_in_it_leaves_an_empty_results_file(
 
 def test_names_from_a_hostile_disk_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[31m\n\udcff é.jpg") == "a\\x1b[31m\\n\\udcff é.jpg"
-
-
-def test_a_request_to_stop_ends_in_order(
-    tiny_bundle: Path, tmp_path: Path, write_clip: Callable[..., Path]
-) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", frames=10)
-    stop = threading.Event()
-    stop.set()
-    summary = run(tiny_bundle, [clip, clip], json=tmp_path / "r.jsonl", stop=stop)
-    assert (summary.frames, summary.interrupted) == (0, True)
-    assert lines_of(tmp_path / "r.jsonl") == []
-
-
-def test_the_first_signal_asks_to_stop_and_the_handlers_come_back() -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with stop_on_signal() as stop:
-        assert not stop.is_set()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.wait(5)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    found: list[bool] = []
-
-    def elsewhere() -> None:
-        with stop_on_signal() as event:
-            found.append(event.is_set())
-
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    assert found == [False]
-
-
-@pytest.fixture(scope="module")
-def long_clip(tmp_path_factory: pytest.TempPathFactory, write_clip: Callable[..., Path]) -> Path:
-    return write_clip(tmp_path_factory.mktemp("long") / "long.mp4", frames=500, height=360, width=640)
-
-
-def test_ctrl_c_gives_exit_code_130(
-    tiny_bundle: Path, tmp_path: Path, long_clip: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    results = tmp_path / "r.jsonl"
-
-    def interrupt() -> None:
-        wait_for_lines(results, 1)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    assert main(["run", str(tiny_bundle), str(long_clip), "--json", str(results), "--quiet"]) == 130
-    thread.join()
-    assert capsys.readouterr().err.startswith("interrupted, what was finished is written: ")
-
-
-@pytest.mark.parametrize(
-    ("source", "kind", "name"),
-    [
-        ("0", "camera", "camera-0.mp4"),
-        ("rtsp://host:554/live/main?channel=1", "network", "host-554-live-main-channel-1.mp4"),
-        ("rtsp://日本", "network", "stream.mp4"),
-        ("some/clip.avi", "video", "clip.mp4"),
-    ],
-)
-def test_a_stream_is_saved_under_a_name_that_tells_it(
-    tmp_path: Path, source: str, kind: Kind, name: str
-) -> None:
-    frame = Frame(source, 0, numbered_frame(1), 0.0)
-    with DrawnResults(tmp_path / "drawn") as drawn:
-        path = drawn.add(frame, Detections.empty(("cat",)), kind=kind, fps=None)
-    assert path == tmp_path / "drawn" / name
-    assert VideoReader(str(path), live=False).total == 1
-
-
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    drawn = DrawnResults(tmp_path / "drawn")
-    (tmp_path / "drawn").touch()
-    with pytest.raises(InputError, match="drawn: cannot be made: File exists"):
-        drawn.add(Frame("0", 0, numbered_frame(1), 0.0), Detections.empty(("cat",)), kind="camera", fps=None)
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, "run", *arguments, *FEW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def wait_for_lines(path: Path, count: int) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists() or path.read_bytes().count(b"\n") < count:
-        assert time.monotonic() < deadline, "the run wrote nothing"
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_finishes_the_frame_and_closes_the_files(
-    tiny_bundle: Path, tmp_path: Path, long_clip: Path, number: signal.Signals
-) -> None:
-    results, drawn = tmp_path / "r.jsonl", tmp_path / "drawn"
-    process = start(str(tiny_bundle), str(long_clip), "--json", str(results), "--save", str(drawn))
-    wait_for_lines(results, 20)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert re.search(r"^interrupted, what was finished is written: \d+ frames", errors, re.MULTILINE)
-    assert "Traceback" not in errors
-    count = len(lines_of(results))
-    assert 20 <= count < 500
-    assert VideoReader(str(drawn / "long.mp4"), live=False).total == count
-
-
-def test_kill_leaves_whole_lines(tiny_bundle: Path, tmp_path: Path, long_clip: Path) -> None:
-    results = tmp_path / "r.jsonl"
-    process = start(str(tiny_bundle), str(long_clip), "--json", str(results), "--score", "0")
-    wait_for_lines(results, 100)
-    process.kill()
-    process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGKILL
-    assert results.read_bytes().endswith(b"}\n")
-    records = lines_of(results)
-    assert 100 <= len(records) < 500
-    assert [record["frame"] for record in records] == list(range(len(records)))
-
-
-# The acceptance of this project: resident memory after frame 400 within 1 % of frame 100.
-MEMORY_SHARE = 0.01
-
-
-def resident_memory_by_frame(*arguments: str) -> list[int]:
-    """Bytes of resident memory of `tercelet run --json -`, read behind each line of its results."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    resident = []
-    process = start(*arguments, "--json", "-", "--quiet")
-    assert process.stdout is not None
-    for _ in process.stdout:
-        try:
-            fields = Path(f"/proc/{process.pid}/statm").read_text().split()
-        except OSError:
-            break
-        resident.append(int(fields[1]) * page if len(fields) > 1 else 0)
-    process.communicate(timeout=30)
-    assert process.returncode == 0
-    return resident
-
-
-def assert_memory_is_steady(resident: list[int]) -> None:
-    early, late = np.median(resident[90:110]), np.median(resident[390:410])
-    assert abs(late - early) <= MEMORY_SHARE * early
-
-
-def test_memory_does_not_grow_over_a_video(tiny_bundle: Path, long_clip: Path) -> None:
-    resident = resident_memory_by_frame(str(tiny_bundle), str(long_clip))
-    assert len(resident) == 500
-    assert_memory_is_steady(resident)
-
-
-def test_the_real_clip_runs_through_with_steady_memory(shared: Path, yolov5n_bundle: Path) -> None:
-    clip = shared / "data" / "video" / "drone_topdown_640x360_436frames.mp4"
-    resident = resident_memory_by_frame(str(yolov5n_bundle), str(clip))
-    assert len(resident) == 436
-    assert_memory_is_steady(resident)
-
-
-def test_a_pipe_that_closes_is_no_error(tiny_bundle: Path, long_clip: Path) -> None:
-    process = start(str(tiny_bundle), str(long_clip), "--json", "-")
-    assert process.stdout is not None
-    json.loads(process.stdout.readline())
-    process.stdout.close()
-    assert process.stderr is not None
-    errors = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(timeout=30) == 0
-    assert "Traceback" not in errors
 
 
 def test_a_bar_and_a_line_a_picture_do_not_share_a_terminal(

@@ -39,13 +39,6 @@ def test_a_picture_is_read_as_opencv_decodes_it(
     assert np.array_equal(got, expected)
 
 
-def test_a_grey_and_a_four_channel_png_become_three_channels(tmp_path: Path) -> None:
-    for channels in (1, 4):
-        path = tmp_path / f"{channels}.png"
-        cv2.imwrite(str(path), np.full((5, 7, channels), 77, np.uint8))
-        assert vision.read_image(path).shape == (5, 7, 3)
-
-
 def jpeg() -> bytes:
     return cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 255, (80, 90, 3), np.uint8))[1].tobytes()
 

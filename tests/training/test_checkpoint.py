@@ -128,10 +128,14 @@ def test_a_changed_weight_file_is_refused_when_loaded(checkpoint: Path, tmp_path
     ("field", "value", "match"),
     [
         ("kind", "bundle", "expected a checkpoint, got a bundle"),
-        ("labels", ["car"], "labels: expected 2, one for each class of the weights, got 1"),
+        ("labels", ["car"], "labels: expected 2, one for each class, got 1"),
         ("detector", {"name": "yolov9", "options": {}}, "unknown detector 'yolov9'"),
         ("detector", {"name": "yolov5s", "options": {}}, "the weights do not fit"),
-        ("detector", {"name": "yolov5n", "options": {"classes": 3}}, "classes=3 was asked for"),
+        (
+            "detector",
+            {"name": "yolov5n", "options": {"classes": 3}},
+            "labels: expected 3, one for each class, got 2",
+        ),
         ("detector", {"name": "yolov5n", "options": {"depth": 3}}, "expected options among"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import struct
 import subprocess
@@ -18,12 +19,13 @@ from hostile_files import (
     WORKING_ATTACKS,
     call,
     dict_of,
-    legacy_bytes,
+    legacy_head,
     list_of,
     module_of,
     name,
     number,
     object_of,
+    refused,
     tensor,
     text,
     tuple_of,
@@ -31,26 +33,16 @@ from hostile_files import (
     write_torch_zip,
 )
 
-from tercelet.contract.errors import InputError
 from tercelet.runtime.command_line import main
 from tercelet.training import read_weights
 
 # A bomb that worked would take gigabytes and minutes; a refusal takes the file's own size and a moment.
+# Seconds are those of this process, whatever else the machine does.
 MOST_BYTES = 200 << 20
 MOST_SECONDS = 20.0
 
 # Needs a tensor of torch to come to its call, which a bare unpickler has not.
 _NEEDS_TORCH = "behind a valid tensor"
-
-
-def refused(path: Path, match: str) -> None:
-    """Reading must end in an InputError, of one or two lines, without printing control characters."""
-    with pytest.raises(InputError, match=match) as caught:
-        read_weights(path)
-    message = str(caught.value)
-    assert message.startswith(str(path))
-    assert message.isprintable()
-    assert len(message) < len(str(path)) + 300
 
 
 @pytest.mark.parametrize("attack", WORKING_ATTACKS)
@@ -112,6 +104,39 @@ def test_a_call_of_something_that_is_no_function_is_refused(tmp_path: Path) -> N
 def test_a_name_that_is_made_for_terminals_is_shown_without_its_control_characters(tmp_path: Path) -> None:
     path = write_torch_zip(tmp_path / "weights.pt", call(name("os\x1b[2J", "system" * 99), text("x")))
     refused(path, r"asks to run os\?\[2J")
+
+
+def test_a_safetensors_name_that_is_made_for_terminals_is_refused_without_its_control_characters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "w.safetensors"
+    record = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    for evil, shown in (("\x1b[31mEVIL\x07", r"\?\[31mEVIL\?"), ("w" * 301, "w{77}")):
+        header = json.dumps({evil: record}).encode()
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+        refused(path, f"expected printable tensor names, got {shown}")
+        assert main(["import", str(path), "--detector", "yolov5n", "-o", str(tmp_path / "c")]) == 2
+        assert capsys.readouterr().err.strip().isprintable()
+
+
+def test_what_a_file_states_of_itself_is_made_printable(tmp_path: Path) -> None:
+    evil = text("\x1b[31mEVIL\x07\u202e" + "x" * 999)
+    parts = dict.fromkeys(("date", "license", "version"), evil)
+    path = write_torch_zip(tmp_path / "w.pt", dict_of({"model": module_of({"w": tensor()}), **parts}))
+    found = read_weights(path)
+    for stated in (found.date, found.licence, found.producer):
+        assert stated
+        assert stated.isprintable()
+        assert len(stated) <= 200
+    path = write_torch_zip(tmp_path / "v.pt", dict_of({"state_dict": dict_of({"w": tensor()}), **parts}))
+    assert "EVIL" in (read_weights(path).producer or "")
+    assert (read_weights(path).producer or "\x1b").isprintable()
+    refused(
+        write_torch_zip(
+            tmp_path / "n.pt", dict_of({"model": module_of({"w": tensor()}), "names": list_of(evil)})
+        ),
+        r"expected a printable name at index 0, got \?\[31mEVIL",
+    )
 
 
 def test_naming_a_dangerous_function_without_calling_it_is_harmless(tmp_path: Path) -> None:
@@ -215,9 +240,14 @@ BOMBS: dict[str, tuple[Callable[[], bytes], dict[str, bytes] | None, str]] = {
 def test_a_bomb_is_refused_within_bounded_memory_and_time(bomb: str, tmp_path: Path) -> None:
     make, storages, match = BOMBS[bomb]
     path = write_torch_zip(tmp_path / "weights.pt", make(), storages)
-    start = time.monotonic()
+    refused_cheaply(path, match)
+
+
+def refused_cheaply(path: Path, match: str) -> None:
+    """Refused as in `refused`, within bounded time and memory."""
+    start = time.process_time()
     refused(path, match)
-    assert time.monotonic() - start < MOST_SECONDS
+    assert time.process_time() - start < MOST_SECONDS
     tracemalloc.start()
     try:
         if path.stat().st_size < 1 << 20:  # tracing makes the large ones slow
@@ -225,6 +255,40 @@ def test_a_bomb_is_refused_within_bounded_memory_and_time(bomb: str, tmp_path: P
         assert tracemalloc.get_traced_memory()[1] < MOST_BYTES
     finally:
         tracemalloc.stop()
+
+
+def _shared_pairs(levels: int) -> bytes:
+    """A pair of twice the same pair, and so on; printed, it would have 2 ** levels parts."""
+    return pickle.EMPTY_LIST + (pickle.DUP + pickle.TUPLE2) * levels
+
+
+# name -> opcodes of a value that is to be shown in a message
+UNPRINTABLE: dict[str, bytes] = {
+    "26 pairs, each twice in the next": _shared_pairs(26),
+    "50,000 lists in each other": b"]" * 50_000 + b"a" * 49_999,
+    "a long text": text("\x1b[31m" * 100_000),
+}
+
+
+@pytest.mark.parametrize("value", UNPRINTABLE)
+def test_a_value_that_is_hard_to_print_is_shown_as_its_type_or_its_start(value: str, tmp_path: Path) -> None:
+    legacy = tmp_path / "legacy.pt"
+    legacy.write_bytes(legacy_head(UNPRINTABLE[value]))
+    refused_cheaply(legacy, r"expected torch's file protocol 1001, got (<list>|<tuple>|\?\[31m)")
+    names = dict_of({"state_dict": dict_of({"w": tensor()}), "names": list_of(UNPRINTABLE[value])})
+    refused_cheaply(write_torch_zip(tmp_path / "names.pt", names), r"name at index 0, got (<|\?\[31m)")
+
+
+def test_keys_and_storages_that_share_one_hash_are_refused_or_told_apart(tmp_path: Path) -> None:
+    # -1 and -2 have one hash in Python, and so have all tuples of the two.
+    rows = [[number(-1 - (index >> bit & 1)) for bit in range(16)] for index in range(1 << 16)]
+    keys = pickle.MARK + b"".join(tuple_of(*row) + pickle.NONE for row in rows) + pickle.DICT
+    start = time.process_time()
+    refused(write_torch_zip(tmp_path / "keys.pt", keys), "expected one of ema")
+    assert time.process_time() - start < MOST_SECONDS
+    storage = tuple_of(text("storage"), name("torch", "FloatStorage"), text("0"), text("cpu"), number(4))
+    as_key = pickle.EMPTY_DICT + storage + pickle.BINPERSID + pickle.NONE + pickle.SETITEM
+    refused(write_torch_zip(tmp_path / "storage.pt", as_key), "plain dictionary keys, got a Storage")
 
 
 def test_a_compressed_archive_is_refused_unopened(tmp_path: Path) -> None:
@@ -246,140 +310,6 @@ def test_a_compressed_archive_is_refused_unopened(tmp_path: Path) -> None:
 def test_an_archive_with_a_huge_pickle_is_refused(tmp_path: Path) -> None:
     path = write_torch_zip(tmp_path / "weights.pt", bytes(33 << 20))
     refused(path, "data.pkl has .* bytes, expected at most")
-
-
-# name -> (tensor, storages, what the refusal says)
-LYING_TENSORS: dict[str, tuple[bytes, dict[str, bytes] | None, str]] = {
-    "past the end": (tensor(shape=(5,)), None, "reaches outside its storage"),
-    "past the end by its offset": (tensor(offset=1), None, "reaches outside its storage"),
-    "past the end by its strides": (tensor(shape=(2,), strides=(4,)), None, "reaches outside its storage"),
-    "with 2^62 numbers": (
-        tensor(shape=(1 << 31, 1 << 31), strides=(0, 0)),
-        None,
-        "reaches outside its storage",
-    ),
-    "with sides that overflow": (tensor(shape=(1 << 62, 4), strides=(1, 1 << 62)), None, "reaches outside"),
-    "repeated by a zero stride": (tensor(shape=(100,), strides=(0,)), None, "reaches outside its storage"),
-    "with a negative side": (tensor(shape=(-4,)), None, "not to be negative"),
-    "with a negative stride": (tensor(offset=3, strides=(-1,)), None, "not to be negative"),
-    "with a negative offset": (tensor(offset=-1), None, "not to be negative"),
-    "with more strides than sides": (tensor(strides=(1, 1)), None, "expected 1 strides, got 2"),
-    "with 17 dimensions": (tensor(shape=(1,) * 17, strides=(1,) * 17), None, "at most 16"),
-    "whose storage is missing": (tensor(key="7"), None, "numbers of storage 7 are missing"),
-    "whose storage is elsewhere": (tensor(key="../data.pkl"), None, "storage ../data.pkl are missing"),
-    "whose storage is short": (tensor(), {"0": b"1234"}, "expected 16 bytes .4 numbers., got 4"),
-    "whose storage is long": (tensor(numel=2, shape=(2,)), None, "expected 8 bytes .2 numbers., got 16"),
-    "of negative length": (tensor(numel=-1), None, "key and length of a storage"),
-    "of another kind": (tensor(kind=("os", "system")), None, r"expected storages of .* got os\.system"),
-    "of complex numbers": (tensor(kind=("torch", "ComplexFloatStorage")), None, "ComplexFloatStorage"),
-    "of another module": (tensor(kind=("evil", "FloatStorage")), None, r"got evil\.FloatStorage"),
-}
-
-
-@pytest.mark.parametrize("lie", LYING_TENSORS)
-def test_a_tensor_that_lies_about_its_bounds_is_refused(lie: str, tmp_path: Path) -> None:
-    pickled, storages, match = LYING_TENSORS[lie]
-    refused(write_torch_zip(tmp_path / "weights.pt", dict_of({"w": pickled}), storages), match)
-
-
-@pytest.mark.parametrize(
-    ("identity", "match"),
-    [
-        (text("0"), "expected storages as external data"),
-        (tuple_of(text("module"), name("a", "B"), text("a.py"), text("print()")), "expected storages"),
-        (tuple_of(text("storage"), name("torch", "FloatStorage")), "expected storages"),
-    ],
-    ids=["text", "a class with its source", "too few parts"],
-)
-def test_an_external_id_that_is_no_storage_is_refused(identity: bytes, match: str, tmp_path: Path) -> None:
-    refused(write_torch_zip(tmp_path / "weights.pt", identity + pickle.BINPERSID), match)
-
-
-@pytest.mark.parametrize(
-    ("opcodes", "match"),
-    [
-        (b"", "cut off or damaged"),
-        (b"\xff", "cut off or damaged"),
-        (b"0", "a mark is missing"),
-        (b"t", "a mark is missing"),
-        (b"R", "a value is missing"),
-        (b"h\x07", "never stored"),
-        (b"P7\n", "uses the opcode PERSID"),
-        (b"\x82\x01", "uses the opcode EXT1"),
-        (b"\x97", "uses the opcode NEXT_BUFFER"),
-        (b"X\x04\x00\x00\x00\xff\xff\xff\xff", "cut off or damaged"),
-        (b"NNb", "attributes for a NoneType"),
-        (b"N]e", "a mark is missing"),
-        (b"NNa", "elements for a NoneType"),
-        (b"NNNs", "pairs for a NoneType"),
-        (name("torch", "Size") + b"NR", "as a tuple"),
-        (call(name("torch", "Size"), number(3)), "expected one list"),
-        (call(name("torch._utils", "_rebuild_tensor_v2"), number(3)), "expected a storage"),
-        (call(name("torch._utils", "_rebuild_parameter"), number(3)), "expected a tensor"),
-        (call(name("collections", "OrderedDict"), list_of(number(3))), "expected a list of pairs"),
-        (call(name("_codecs", "encode"), text("x"), text("rot13")), "latin1"),
-        (call(name("collections", "OrderedDict"), number(3)), "expected a list of pairs"),
-        (call(name("pathlib", "Path"), number(3)), "the parts of a path as text"),
-        (call(name("copyreg", "_reconstructor"), name("a", "B")), "a class, its base and a state"),
-        (call(name("torch._tensor", "_rebuild_from_type_v2"), number(3)), "a function, a type"),
-        (b"}(" + b"(" + number(1) * 17 + b"tNu", "a nested tuple"),
-        (b"}" + number(1 << 70) + b"Ns", "dictionary keys of at most 62 bits"),
-        (number(3) + b")\x81", "expected a class and a tuple"),
-        (text("os") + number(3) + b"\x93", "name of a class that is no text"),
-        (b"(o", "an object without a class"),
-        (b"](N\x90", "set elements for a list"),
-        (b"(NN1", "a value is missing"),
-    ],
-)
-def test_a_pickle_that_is_not_well_formed_is_refused(opcodes: bytes, match: str, tmp_path: Path) -> None:
-    refused(write_torch_zip(tmp_path / "weights.pt", opcodes), match)
-
-
-@pytest.mark.parametrize(
-    ("keys", "storages", "match"),
-    [
-        (["0"], b"", "cut off or damaged at byte"),
-        (["0"], struct.pack("<q4f", 4, 1, 2, 3, 4)[:-1], "cut off or damaged at byte"),
-        (["0"], struct.pack("<q4f", 9, 1, 2, 3, 4), "cut off or damaged at byte"),
-        ([], b"", "numbers of storage 0 are missing"),
-        (["7"], b"", "storage 7 is listed but not described"),
-        (["0", "0"], struct.pack("<q4fq4f", 4, 1, 2, 3, 4, 4, 1, 2, 3, 4), "listed but not described"),
-    ],
-)
-def test_a_legacy_file_with_wrong_storages_is_refused(
-    keys: list[str], storages: bytes, match: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "weights.pt"
-    path.write_bytes(legacy_bytes(dict_of({"w": tensor()}), keys=keys, storages=storages))
-    refused(path, match)
-
-
-def _parts(**changed: bytes) -> bytes:
-    """The pickles of a legacy file, some of them changed."""
-    values = {"magic": 0x1950A86A20F9469CFC6C, "protocol": 1001, "system": {}, "value": {}, "keys": []}
-    return b"".join(changed.get(part) or pickle.dumps(value, protocol=2) for part, value in values.items())
-
-
-@pytest.mark.parametrize(
-    ("data", "match"),
-    [
-        (_parts(protocol=pickle.dumps(7)), "expected torch's file protocol 1001, got 7"),
-        (_parts(keys=pickle.dumps(3)), "expected the list of storages"),
-        (_parts(keys=pickle.dumps([3])), "expected the list of storages"),
-        (
-            _parts(value=tuple_of(text("module"), text("a"), text("a.py"), text("x")) + b"Q."),
-            "expected the name of a class beside its source",
-        ),
-        (
-            _parts(value=dict_of({"v": tensor(), "w": tensor(numel=5)}) + b"."),
-            "storage 0 is described in two ways",
-        ),
-    ],
-)
-def test_a_legacy_file_that_contradicts_itself_is_refused(data: bytes, match: str, tmp_path: Path) -> None:
-    path = tmp_path / "weights.pt"
-    path.write_bytes(data)
-    refused(path, match)
 
 
 @pytest.mark.parametrize("attack", ["os.system", "nested reduce"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,15 @@ def test_labels_may_be_given_as_names_and_replace_unusable_ones(state: Any, tmp_
         ),
         (["--detector", "yolov5n", "-o", "two.txt"], "two.txt: already exists; choose another -o"),
         (["--detector", "yolov5n", "--classes", "many"], "argument --classes: invalid int value"),
+        (["--detector", "yolov5n", "-o", ""], "output: expected the name of a folder, got an empty one"),
+        (["--detector", "yolov5n", "--labels", ""], "labels: expected a text file, got an empty name"),
+        (["--detector", "yolov5n", "--json", ""], "--json: expected a file name"),
+        (["--detector", "yolov5n", "--json", "ship.pt"], "ship.pt: --json would overwrite this file"),
+        (["--detector", "yolov5n", "--json", "."], "expected a file for the results, got a folder"),
+        (["--detector", "yolov5n", "--json", "two.txt/a.json"], "two.txt is a file"),
+        (["--detector", "yolov5n", "-o", "c", "--json", "c"], "expected a place beside c"),
+        (["--detector", "yolov5n", "-o", "c", "--json", "c/manifest.json"], "expected a place beside c"),
+        (["--detector", "yolov5n", "--json", "ship-checkpoint/a.json"], "place beside ship-checkpoint"),
         ([], "required: --detector"),
     ],
 )
@@ -142,6 +153,51 @@ def test_a_wrong_request_is_refused_in_a_line_and_leaves_nothing(
     assert err.count("\n") == 1
     assert re.search(match, err), err
     assert sorted(path.name for path in Path().iterdir()) == ["ship.pt", "two.txt"]
+
+
+def test_json_may_not_replace_weights_of_any_name(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = weights.rename("ship").read_bytes()
+    assert main(["import", "ship", "--detector", "yolov5n", "--json", "./ship"]) == 2
+    assert "--json ship: expected a place beside ship" in capsys.readouterr().err
+    assert Path("ship").read_bytes() == before
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_made_up_class_names_are_said_in_a_line(
+    stated: bool, state: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"model": dict(state), **({"names": ["ship"]} if stated else {})}, path)
+    assert main(["import", str(path), "--detector", "yolov5n", "-o", str(tmp_path / "c")]) == 0
+    err = capsys.readouterr().err
+    assert err == (
+        ""
+        if stated
+        else f"{path}: has no class names; made up class_0, give the right ones with --labels FILE\n"
+    )
+
+
+def test_the_next_command_can_be_pasted(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", str(weights), "--detector", "yolov5n", "-o", "my ship; ls"]) == 0
+    assert capsys.readouterr().out.endswith("tercelet export 'my ship; ls'\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["none.pt", "--detector", "yolov9n"], ["page.pt", "--detector", "yolov5n"]]
+)
+def test_what_is_refused_at_once_is_refused_without_torch(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "page.pt").write_bytes(b"<!DOCTYPE html>")
+    code = (
+        "import sys\n"
+        "from tercelet.runtime.command_line import main\n"
+        "code = main(['import', *sys.argv[1:]])\n"
+        "sys.exit(code if 'torch' not in sys.modules else 99)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert re.search("unknown detector 'yolov9n'|got a web page", done.stderr)
 
 
 def test_names_of_another_number_than_the_classes_are_refused(state: Any, tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from tercelet.contract.errors import InputError
 from tercelet.training import read_weights
 
 SEEDS = range(250)
-# One case takes about a millisecond; a bomb that came about by chance would take far longer.
-MOST_SECONDS = 2.0
+# Of this process, whatever else the machine does. One case takes about a millisecond; a bomb that came about
+# by chance would take far longer.
+MOST_SECONDS = 10.0
 
 
 def _net() -> nn.Module:
@@ -76,13 +77,13 @@ def mutated(data: bytes, seed: int) -> bytes:
 
 def read_or_refuse(path: Path) -> bool:
     """Whether the file was read; any exception but InputError fails the test."""
-    start = time.monotonic()
+    start = time.process_time()
     try:
         read_weights(path)
         outcome = True
     except InputError:
         outcome = False
-    assert time.monotonic() - start < MOST_SECONDS
+    assert time.process_time() - start < MOST_SECONDS
     return outcome
 
 

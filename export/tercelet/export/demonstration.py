@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from tercelet.contract.artefact import read_manifest
+from tercelet.contract.artefact import MANIFEST_NAME, read_manifest
 from tercelet.contract.errors import CheckFailedError, InputError
-from tercelet.contract.json_output import write_json
+from tercelet.contract.json_output import check_json_place, write_json
 from tercelet.contract.labels import numbered_labels
 from tercelet.contract.manifest import Manifest, Provenance
 from tercelet.contract.scenes import synthetic_frames
@@ -76,7 +76,7 @@ def demo(
     json: str | Path | None = None,
     report: Report | None = None,
 ) -> DemoResult:
-    """Import, export, compare, run, evaluate, benchmark; results of an earlier demo in `output` are replaced.
+    """Import, export, compare, run, evaluate, benchmark; an earlier demo in `output` is replaced.
 
     weights, detector: upstream weights and what they are; by default the official yolov5n of ../shared/data,
     and where that is absent a network that nobody trained. images: pictures or folders to run on. data:
@@ -86,9 +86,12 @@ def demo(
     """
     start = perf_counter()
     say = report or (lambda line: None)
-    output = Path(output)
+    check_json_place(json)
+    output = _own_folder(Path(output))
     if (weights is None) != (detector is None):
         raise InputError("expected weights and detector together, got one of them; say which network it is")
+    if weights is not None and not Path(weights).is_file():
+        raise InputError(f"{weights}: expected a file with weights, nothing is there; check the path")
     weights, detector, images, data = _sources(weights, detector, images, data, output)
     say(f"1/5 import: {weights or 'no weights given, an untrained network instead'}")
     checkpoint = _checkpoint(output, weights, detector)
@@ -101,7 +104,9 @@ def demo(
         report=lambda line: say("    " + line),
     )
     say("3/5 run: detections, pictures, and the checkpoint on the same frames")
-    summary = run(bundle, images, json=output / "detections.jsonl", save=output / "pictures")
+    drawn = output / "pictures"
+    before = _times(drawn)
+    summary = run(bundle, images, json=output / "detections.jsonl", save=drawn)
     comparison = compare(checkpoint, bundle, images=images, quiet=True)
     if not comparison.agrees:
         raise CheckFailedError(f"{bundle}: does not find what {checkpoint} finds: {comparison.reason}")
@@ -109,7 +114,7 @@ def demo(
     evaluation = evaluate(bundle, data, quiet=True) if data else None
     say("5/5 benchmark")
     times = benchmark(bundle, images=images, frames=20 if quick else 100, cold_start=not quick)
-    pictures = tuple(sorted(path for path in (output / "pictures").iterdir() if path.is_file()))
+    pictures = tuple(path for path, changed in _times(drawn).items() if before.get(path) != changed)
     result = DemoResult(
         checkpoint=checkpoint,
         bundle=bundle,
@@ -125,6 +130,20 @@ def demo(
     if json is not None:
         write_json(json, result.record())
     return result
+
+
+def _own_folder(output: Path) -> Path:
+    """The folder itself if it is new, empty, or an earlier demo's; otherwise InputError."""
+    earlier = (output / "checkpoint" / MANIFEST_NAME).is_file()
+    if output.exists() and not earlier and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: already exists and is no earlier demo's; choose another --output")
+    return output
+
+
+def _times(folder: Path) -> dict[Path, int]:
+    """The files of a folder, sorted, and when each was written."""
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    return {path: path.stat().st_mtime_ns for path in files}
 
 
 def _sources(

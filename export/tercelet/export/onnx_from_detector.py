@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,9 @@ def _traced(wrapper: nn.Module, canvas: Tensor, *, opset: int) -> onnx.ModelProt
                 optimize=True,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        first = " ".join(str(error).split())[:300]
+        if _was_interrupted(error):
+            raise KeyboardInterrupt from error
+        first = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())[:300]
         raise CheckFailedError(f"torch {torch.__version__} could not export the detector: {first}") from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -106,6 +109,15 @@ def _traced(wrapper: nn.Module, canvas: Tensor, *, opset: int) -> onnx.ModelProt
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return model
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """The exporter wraps whatever it meets in an error of its own, Ctrl-C too."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _describe(model: onnx.ModelProto, name: str, *, count: int, size: tuple[int, int], color: str) -> Network:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from tercelet.contract.errors import CheckFailedError, InputError
 from tercelet.contract.manifest import Manifest
 from tercelet.contract.manifest_json import json_from_manifest, manifest_from_json
 
 MANIFEST_NAME = "manifest.json"
+ArtefactKind = Literal["checkpoint", "bundle"]
 _MANIFEST_LIMIT = 16 << 20
 
 
@@ -80,33 +82,51 @@ def verify_file(folder: Path, manifest: Manifest, name: str) -> Path:
     return path
 
 
-def check_output_free(output: str | Path, *, overwrite: bool = False) -> Path:
-    """The output's path, refused with InputError if something is there that may not be replaced."""
+def check_output_free(output: str | Path, *, kind: ArtefactKind, overwrite: bool = False) -> Path:
+    """The output's path, refused with InputError if something is there that may not be replaced.
+
+    With overwrite a folder may be replaced that is an artefact of the same kind and holds nothing else.
+    """
+    if not str(output):
+        raise InputError("-o: expected the name of a folder to write, got an empty name")
     output = Path(output)
-    if output.exists() and not (overwrite and (output / MANIFEST_NAME).is_file()):
+    if not output.exists() and not output.is_symlink():
+        return output
+    if not overwrite:
         hint = "choose another -o, or replace it with --overwrite" if output.is_dir() else "choose another -o"
         raise InputError(f"{output}: already exists; {hint}")
+    try:
+        old = read_manifest(output)
+    except InputError as error:
+        raise InputError(f"{output}: already exists and is no {kind}; choose another -o ({error})") from error
+    if old.kind != kind:
+        raise InputError(f"{output}: expected a {kind} to replace, got a {old.kind}; choose another -o")
+    known = {MANIFEST_NAME, *old.files}
+    for path in output.rglob("*"):
+        name = path.relative_to(output).as_posix()
+        if not path.is_dir() and name not in known:
+            raise InputError(f"{output}: holds {name!r}, which is no part of the {kind}; choose another -o")
     return output
 
 
 @contextmanager
-def new_artefact(output: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_artefact(output: str | Path, *, kind: ArtefactKind, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder beside `output` to write into, renamed to it at the end, removed on any error.
 
-    The body must call `finish_artefact`. With overwrite, an older artefact at `output` is replaced only
-    once the new one is complete.
+    The body must call `finish_artefact`. With overwrite, an older artefact of the same kind at `output` is
+    replaced only once the new one is complete. Of two that race for one name the later is refused.
     """
-    output = check_output_free(output, overwrite=overwrite)
+    output = check_output_free(output, kind=kind, overwrite=overwrite)
     missing = [p for p in (output.parent, *output.parent.parents) if not p.exists()]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+        folder = Path(tempfile.mkdtemp(prefix=f".{output.name[:40]}-", dir=output.parent))
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error}; choose another -o") from error
     try:
         yield folder
         folder.chmod(0o777 & ~_umask())
-        _replace(folder, output)
+        _put_in_place(folder, check_output_free(output, kind=kind, overwrite=overwrite))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         for parent in missing:
@@ -124,14 +144,21 @@ def finish_artefact(folder: Path, manifest: Manifest) -> Manifest:
     return complete
 
 
-def _replace(folder: Path, output: Path) -> None:
-    if not output.exists():
+def _put_in_place(folder: Path, output: Path) -> None:
+    """Rename `folder` to `output`; what was there comes back if that fails."""
+    retired = None
+    try:
+        if output.exists():
+            retired = Path(tempfile.mkdtemp(prefix=f".{output.name[:40]}-old-", dir=output.parent)) / "old"
+            output.rename(retired)
         folder.rename(output)
-        return
-    retired = Path(tempfile.mkdtemp(prefix=f".{output.name}-old-", dir=output.parent))
-    output.rename(retired / "old")
-    folder.rename(output)
-    shutil.rmtree(retired, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be put in place: {error}; choose another -o") from error
+    finally:
+        if retired is not None:
+            if not output.exists() and retired.exists():
+                retired.rename(output)
+            shutil.rmtree(retired.parent, ignore_errors=True)
 
 
 def _umask() -> int:

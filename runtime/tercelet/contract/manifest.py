@@ -14,8 +14,8 @@ from tercelet.contract.errors import InputError
 from tercelet.contract.preprocess import Preprocess
 
 SCHEMA_VERSION = 1
-# K of an exported graph: above it AP on crowded frames stays the same (benchmarks/bench_candidates.py),
-# and it is the most that TensorRT can choose from a row.
+# K of an exported graph: AP on crowded frames is that of all candidates within 0.02 points
+# (benchmarks/bench_candidates.py), and it is the most that TensorRT can choose from a row.
 DEFAULT_CANDIDATES = 3840
 Anchors = tuple[tuple[tuple[float, ...], ...], ...]
 Option = int | float | str | bool | None | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Anchors
@@ -83,8 +83,8 @@ class Parity:
 
     boxes_px_*: largest and 99.9th percentile difference of a box coordinate in canvas pixels. scores_*: the
     same of a score. missing: candidates of the source, above every score the graph left out, without partner.
-    noise_*: the 99.9th percentile that float32 rounding alone causes in the source; measured only where a
-    gate was exceeded, which then is four times the noise.
+    gate_*: the 99.9th percentile that was allowed. noise_*: the 99.9th percentile that float32 rounding alone
+    causes in the source; measured only where a default gate was exceeded and so raised to four times that.
     """
 
     reference: str
@@ -136,6 +136,11 @@ class Manifest:
     parity: Parity | None = None
     target: Target | None = None
     golden: Golden | None = None
+
+    def __post_init__(self) -> None:
+        classes = self.detector.options.get("classes")
+        if classes is not None and classes != len(self.labels):
+            raise InputError(f"labels: expected {classes}, one for each class, got {len(self.labels)}")
 
     def bundle_parts(self) -> tuple[Network, Postprocess, Target]:
         """The parts that a bundle cannot lack; InputError naming the first one missing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -25,10 +26,10 @@ def manifest_from_json(text: str, *, where: str) -> Manifest:
     """Parse and check a manifest. `where` names the file in errors. Raises InputError."""
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{where}: expected JSON, got something else: {error}") from error
     except _Constant as error:
         raise InputError(f"{where}: expected finite numbers, got {error}") from error
+    except (ValueError, RecursionError) as error:  # no JSON, or a number of thousands of digits
+        raise InputError(f"{where}: expected JSON, got something else: {error}") from error
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected a JSON object, got {_kind(data)}")
     version = data.get("schema_version")
@@ -58,7 +59,7 @@ def dataclass_from_json(cls: type[T], data: Any, *, where: str, path: str = "") 
     try:
         return cls(**values)
     except InputError as error:
-        raise InputError(f"{where}: {path or 'top level'}: {error}") from error
+        raise InputError(f"{where}: {path}: {error}" if path else f"{where}: {error}") from error
 
 
 def _value(hint: Any, data: Any, *, where: str, path: str) -> Any:
@@ -102,7 +103,7 @@ def _union(options: tuple[Any, ...], data: Any, *, where: str, path: str) -> Any
 def _scalar(hint: type, data: Any, *, where: str, path: str) -> Any:
     if hint is float and type(data) is int:
         return float(data)
-    if type(data) is not hint:
+    if type(data) is not hint or (isinstance(data, float) and not math.isfinite(data)):
         raise InputError(f"{where}: {path}: expected {_JSON_NAMES[hint]}, got {_kind(data)}")
     return data
 

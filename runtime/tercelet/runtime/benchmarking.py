@@ -20,6 +20,7 @@ from tercelet.contract.errors import InputError
 from tercelet.contract.manifest import Manifest
 from tercelet.runtime.benchmark_frames import BenchmarkFrames, benchmark_frames
 from tercelet.runtime.cold_start import REPEATS, Memory, StartCost, measure_memory, measure_starts
+from tercelet.runtime.given_path import given_path
 from tercelet.runtime.latency import Distribution, Ratio, distribution_of, ratio_of
 from tercelet.runtime.machine_identity import Machine, identify_machine
 from tercelet.runtime.opening import open_pipeline
@@ -126,7 +127,7 @@ def benchmark(
     """
     rounds = _possible_rounds(frames, warmup, rounds)
     feed = benchmark_frames(images)
-    paths = [Path(bundle), *map(Path, against)]
+    paths = [given_path(path, name="bundle") for path in (bundle, *against)]
     manifests = [read_manifest(path) for path in paths]
     names = distinct_names(paths)
     options: dict[str, Any] = {"threads": threads, "spinning": spinning, "device": device}

@@ -12,12 +12,16 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from types import FrameType
 from typing import Any, NoReturn
 
 from tercelet.contract.errors import InputError, MissingDependencyError, TerceletError
+from tercelet.runtime.printable import printable
 
 _OWN_VERBS = ("run", "benchmark", "inspect", "doctor")
 _ORDER = ("import", "export", "run", "evaluate", "benchmark", "compare", "inspect", "doctor", "demo")
@@ -28,24 +32,63 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     # numpy's linear algebra starts a thread a core that waits in a loop; no verb here has use for them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _prepare_streams()
     try:
-        if not arguments or arguments[0] in ("-h", "--help", "help"):
-            print(_overview())
-            return 0 if arguments else 2
-        if arguments[0] == "--version":
-            from importlib.metadata import version
-
-            print(version("tercelet"))
-            return 0
-        return _run_verb(arguments[0], arguments[1:])
+        with _terminated_like_interrupted():
+            return _dispatch(arguments)
     except TerceletError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except _Terminated:
+        return _fail("terminated", 143)
     except BrokenPipeError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        return _fail(f"the system refuses: {error}", 2)
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("tercelet"))
+        return 0
+    return _run_verb(arguments[0], arguments[1:])
+
+
+def _prepare_streams() -> None:
+    """Print as escapes what the terminal's encoding lacks; a closed stream is None and takes nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; raised so that half-written output is removed on the way out."""
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Turn SIGTERM into an exception, unless somebody handles it already; `run` has a handler of its own."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -124,5 +167,6 @@ def _summary_of(name: str) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"tercelet: {message}", file=sys.stderr)
+    lines = [printable(line) for line in message.splitlines()]
+    print("tercelet: " + "\n".join(lines), file=sys.stderr)
     return code

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
 from tercelet.contract.artefact import verify_file
@@ -15,6 +18,7 @@ from tercelet.contract.session import Session, TopCandidates
 # Arrays one after the other in .npy format: unpacking a zip file took a tenth of the time of a cold start.
 GOLDEN_FILE = "golden.npy"
 _COMPARED = 64
+Array = NDArray[Any]
 
 
 def write_golden(folder: Path, canvases: NDArray[np.uint8], candidates: TopCandidates) -> None:
@@ -33,9 +37,16 @@ def check_golden(folder: Path, manifest: Manifest, session: Session) -> None:
     path = verify_file(folder, manifest, golden.file)
     try:
         with path.open("rb") as file:
-            canvases, *parts = (np.load(file, allow_pickle=False) for _ in range(4))
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: expected a golden pair written by tercelet export: {error}") from error
+            canvases, *parts = (read_array(file, allow_pickle=False) for _ in range(4))
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise InputError(
+            f"{path}: expected a golden pair written by tercelet export: {error}; export the bundle anew"
+        ) from error
+    unfit = _why_unfit(canvases, parts, manifest)
+    if unfit:
+        raise InputError(
+            f"{path}: expected a golden pair written by tercelet export, got {unfit}; export the bundle anew"
+        )
     expected = TopCandidates(*parts)
     problem = _first_difference(expected, session.run(canvases), golden)
     if problem:
@@ -45,11 +56,33 @@ def check_golden(folder: Path, manifest: Manifest, session: Session) -> None:
         )
 
 
+def _why_unfit(canvases: Array, parts: Sequence[Array], manifest: Manifest) -> str | None:
+    """Which array is not of the type and shape that the pair must have, in words; None if all four are."""
+    canvas = manifest.preprocess
+    shape = manifest.network.inputs[0].shape if manifest.network else (1, canvas.height, canvas.width, 3)
+    boxes, scores, class_ids = parts
+    count = scores.shape[-1] if scores.ndim else 0
+    wanted: tuple[tuple[str, Array, type[np.generic], tuple[int, ...]], ...] = (
+        ("canvases", canvases, np.uint8, tuple(shape)),
+        ("scores", scores, np.floating, (shape[0], count)),
+        ("boxes", boxes, np.floating, (shape[0], count, 4)),
+        ("class_ids", class_ids, np.integer, (shape[0], count)),
+    )
+    for name, array, kind, wanted_shape in wanted:
+        if not np.issubdtype(array.dtype, kind) or array.shape != wanted_shape:
+            return f"{name} {array.dtype} {array.shape} where {kind.__name__} {wanted_shape} must be"
+        if kind is np.floating and not np.isfinite(array).all():
+            return f"{name} that are no finite numbers"
+    return None if count else "no candidate at all"
+
+
 def _first_difference(expected: TopCandidates, got: TopCandidates, golden: Golden) -> str | None:
     """Each expected candidate needs a partner of its class within both tolerances; near ties may swap."""
     for image in range(len(expected.scores)):
         boxes, scores, ids = (part[image] for part in got)
         wanted_boxes, wanted_scores, wanted_ids = (part[image] for part in expected)
+        if not (np.isfinite(scores).all() and np.isfinite(boxes).all()):
+            return "boxes or scores are no finite numbers"  # which are neither near nor far from anything
         near = (
             (wanted_ids[:, None] == ids)
             & (np.abs(wanted_scores[:, None] - scores) <= golden.tolerance_score)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from tercelet.contract.artefact import MANIFEST_NAME, inside, read_manifest, sha
 from tercelet.contract.errors import InputError
 from tercelet.contract.manifest import Manifest
 from tercelet.runtime.file_kind import kind_of_file
+from tercelet.runtime.given_path import given_path
 
 FileState = Literal["ok", "changed", "missing", "unlisted"]
 
@@ -51,10 +53,10 @@ def inspect(path: str | Path) -> Inspection:
 
     Raises InputError if nothing is there, it cannot be read, or a folder is no artefact.
     """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: expected a folder or a file, nothing is there; check the path")
+    path = given_path(path, name="path")
     try:
+        if not path.exists():
+            raise InputError(f"{path}: expected a folder or a file, nothing is there; check the path")
         return _inspect_artefact(path) if path.is_dir() else _inspect_file(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
@@ -93,8 +95,8 @@ def _next_step(folder: Path, manifest: Manifest, *, ok: bool) -> str:
     if not ok:
         return "a file was changed or lost: copy the folder again, or make it anew"
     if manifest.kind == "checkpoint":
-        return f"tercelet export {folder} -o BUNDLE"
-    return f"tercelet run {folder} PICTURE"
+        return f"tercelet export {shlex.quote(str(folder))} -o BUNDLE"
+    return f"tercelet run {shlex.quote(str(folder))} PICTURE"
 
 
 def _inspect_file(path: Path) -> Inspection:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tercelet.contract.manifest import Manifest
 from tercelet.runtime.inspection import Inspection
+from tercelet.runtime.printable import printable
 
 _LABELS_SHOWN = 8
 _UNKNOWN = "not stated"
@@ -30,7 +31,7 @@ def table_from_inspection(inspection: Inspection) -> str:
         )
         rows.append((f"file {file.state}", f"{file.name}{size}"))
     rows += [("state", "ok" if inspection.ok else "DAMAGED"), ("next", inspection.next_step)]
-    return "\n".join(f"{name:<13} {value}" for name, value in rows)
+    return "\n".join(f"{name:<13} {printable(value)}" for name, value in rows)
 
 
 def _manifest_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:

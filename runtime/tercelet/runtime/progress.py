@@ -13,7 +13,8 @@ _WIDEST_BAR = 30
 
 
 class Progress:
-    """Counts steps as a context manager; writes to stderr only, and nothing at all when silent.
+    """Counts steps as a context manager; writes to stderr only, and nothing at all when silent or
+    where stderr is closed.
 
     total: steps to come, None if unknown. Where stderr is no terminal a line is written every ten seconds
     at most, and one at the end.
@@ -24,8 +25,8 @@ class Progress:
         self._total = total
         self._title = title
         self._stream = sys.stderr
-        self._silent = silent
-        self._terminal = not silent and self._stream.isatty()
+        self._silent = silent or sys.stderr is None
+        self._terminal = not self._silent and self._stream.isatty()
         self._start = self._shown = monotonic()
 
     def advance(self, n: int = 1) -> None:

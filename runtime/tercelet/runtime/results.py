@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +13,8 @@ from typing import Any
 
 from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
+from tercelet.contract.json_output import STDOUT, check_json_place
 from tercelet.runtime.sources.frame import Frame
-
-STDOUT = "-"
 
 
 def timing_of(frame: Frame, detections: Detections) -> dict[str, float]:
@@ -45,8 +45,10 @@ class ResultLines:
         """Raises InputError if the target cannot become a file; nothing is made yet."""
         self.target = target
         self._descriptor: int | None = None
-        if target != STDOUT:
-            _check_place(Path(target))
+        check_json_place(target)
+        if str(target) == STDOUT and sys.stdout is None:
+            # Its number may by now be that of another file, which would get the results.
+            raise InputError("-: expected stdout for the results, but it is closed; name a file")
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one line. Raises InputError where the system refuses; BrokenPipeError passes through."""
@@ -71,11 +73,11 @@ class ResultLines:
         """Make the file and its folder, if that has not been done."""
         if self._descriptor is not None:
             return
-        if self.target == STDOUT:
-            self._descriptor = os.dup(1)
-            return
         path = Path(self.target)
         try:
+            if str(path) == STDOUT:
+                self._descriptor = os.dup(1)
+                return
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
             self._descriptor = os.open(path, flags, 0o666)
@@ -84,9 +86,13 @@ class ResultLines:
 
     def close(self) -> None:
         """Give the file back; safe to call twice."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        try:
+            os.close(descriptor)
+        except OSError as error:  # where a network disk says that it is full
+            raise InputError(f"{self.target}: results cannot be written: {error.strerror}") from error
 
     def __enter__(self) -> ResultLines:
         return self
@@ -97,17 +103,3 @@ class ResultLines:
         if error is None:
             self.open()  # a run without a single frame still leaves the file that was asked for
         self.close()
-
-
-def _check_place(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"{path}: expected a file for the results, got a folder; add a file name")
-    check_folder(path.parent)
-
-
-def check_folder(folder: Path) -> None:
-    """InputError unless files can be put into the folder, or it can be made; nothing is made yet."""
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        problem = "cannot be written to" if existing.is_dir() else "is a file"
-        raise InputError(f"{folder}: expected a folder to write results to, but {existing} {problem}")

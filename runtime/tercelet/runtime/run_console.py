@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
 
 from tercelet.contract.detections import Detections
+from tercelet.contract.errors import InputError
+from tercelet.runtime.printable import printable
 from tercelet.runtime.progress import Progress
 from tercelet.runtime.results import timing_of
 from tercelet.runtime.running import RunListener, RunSummary
@@ -33,7 +36,7 @@ class RunConsole(RunListener):
         """Start counting, with a bar unless each frame gets a line on this terminal or there is only one."""
         self._frames, self._labels = 0, Counter()
         self._line_a_frame = self._talks and (self._verbose or kind in ("picture", "folder"))
-        lines_are_seen = self._line_a_frame and sys.stdout.isatty()
+        lines_are_seen = self._line_a_frame and sys.stdout is not None and sys.stdout.isatty()
         if not (self._quiet or lines_are_seen or source.total == 1):
             self._progress = Progress(source.total, printable(Path(source.name).name)).__enter__()
 
@@ -43,7 +46,7 @@ class RunConsole(RunListener):
         labels = count_labels(detections)
         self._labels.update(labels)
         if self._line_a_frame:
-            print(line_from_frame(frame, detections, labels), flush=True)
+            say(line_from_frame(frame, detections, labels))
         if self._progress is not None:
             self._progress.advance()
 
@@ -54,13 +57,13 @@ class RunConsole(RunListener):
             self._progress = None
         if self._talks and kind not in ("picture", "folder"):
             name = printable(Path(source.name).name)
-            print(f"{name}: {self._frames} frames: {_text_from_counts(self._labels)}", flush=True)
+            say(f"{name}: {self._frames} frames: {_text_from_counts(self._labels)}")
 
     def warned(self, message: str) -> None:
         """A line on stderr, the bar taken away before it."""
         if self._progress is not None:
             self._progress.clear()
-        print(f"tercelet: {message}", file=sys.stderr)
+        report(f"tercelet: {printable(message)}")
 
 
 def line_from_frame(frame: Frame, detections: Detections, labels: Counter[str]) -> str:
@@ -88,10 +91,26 @@ def count_labels(detections: Detections) -> Counter[str]:
     return Counter(detections.label_of(index) for index in range(len(detections)))
 
 
-def printable(name: str) -> str:
-    """A file name without control characters and bytes that are no text, which a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+def say(line: str) -> None:
+    """A line on stdout at once, nowhere if that is closed.
+
+    Raises InputError where the system refuses (disk full); BrokenPipeError passes through.
+    """
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer would fail once more at the end of the process, with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise InputError(f"stdout: results cannot be written: {error.strerror or error}") from error
+
+
+def report(line: str) -> None:
+    """A line on stderr; nowhere, and above all not on stdout, if that is closed."""
+    if sys.stderr is not None:
+        print(line, file=sys.stderr)
 
 
 def _text_from_counts(labels: Counter[str]) -> str:
-    return ", ".join(f"{count} {label}" for label, count in labels.most_common()) or "nothing"
+    return ", ".join(f"{count} {printable(label)}" for label, count in labels.most_common()) or "nothing"

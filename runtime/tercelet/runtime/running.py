@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
+from tercelet.contract.json_output import STDOUT, check_json_place
+from tercelet.runtime.given_path import given_path
 from tercelet.runtime.opening import open_pipeline
 from tercelet.runtime.results import ResultLines, record_of, timing_of
 from tercelet.runtime.saving import DrawnResults
 from tercelet.runtime.sources.frame import Frame, Source
-from tercelet.runtime.sources.opening import Kind, check_source, open_source
+from tercelet.runtime.sources.opening import Kind, check_source, files_of, open_source
 
 
 @dataclass(frozen=True)
@@ -78,26 +80,30 @@ def run(
 
     sources: pictures, folders, video files, camera indices ("0"), RTSP or HTTP addresses. json: file for one
     JSON object a line, "-" for stdout. save: folder for drawn pictures and videos; older files of the same
-    name are replaced, in both. score, iou, max_detections, agnostic, threads, spinning, device, check: as
-    for `open_pipeline`. limit: end after so many frames in all. stop: once set, the frame in work is finished
-    and the run ends in order.
+    name are replaced, in both, but never a file of a source or of the bundle. score, iou, max_detections,
+    agnostic, threads, spinning, device, check: as for `open_pipeline`. limit: end after so many frames in
+    all. stop: once set, the frame in work is finished and the run ends in order.
     A picture of a folder that cannot be read is reported to the listener and counted, and the run goes on;
     one that was named itself raises InputError if it is the first frame of the run. Sources are checked
     before the bundle is opened, and nothing is written before the first frame has been through.
     Raises InputError, CheckFailedError, MissingDependencyError, and SourceLostError when a live source ends.
     """
+    check_json_place(json)
+    folder = given_path(bundle, name="bundle")
     named = [sources] if isinstance(sources, (str, Path)) else list(sources)
     if not named:
         raise InputError("expected at least one source, got none")
     if limit is not None and limit < 1:
         raise InputError(f"limit: expected at least 1 frame, got {limit}")
     kinds = [check_source(source) for source in named]
+    files = [path for source, kind in zip(named, kinds, strict=True) for path in files_of(source, kind)]
+    _check_apart(json, folder, files)
     with ExitStack() as stack:
         lines = None if json is None else ResultLines(json)
-        drawn = None if save is None else DrawnResults(save)
+        drawn = None if save is None else DrawnResults(save, kept=files)
         detect = stack.enter_context(
             open_pipeline(
-                bundle,
+                folder,
                 threads=threads,
                 spinning=spinning,
                 device=device,
@@ -116,6 +122,16 @@ def run(
             if not work.ended:
                 work.take(source, kind)
         return work.summary()
+
+
+def _check_apart(json: str | Path | None, bundle: Path, files: Sequence[Path]) -> None:
+    """InputError if the results would be written over a file that the run reads."""
+    if json is None or str(json) == STDOUT or not Path(json).exists():
+        return
+    place = Path(json)
+    parts = bundle.iterdir() if bundle.is_dir() else ()
+    if any(path.exists() and place.samefile(path) for path in (*files, *parts)):
+        raise InputError(f"{json}: the results would replace a file that is read; name another file")
 
 
 class _Run:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
+from tercelet.contract.json_output import check_folder
 from tercelet.runtime import vision
-from tercelet.runtime.results import check_folder
+from tercelet.runtime.given_path import given_path
 from tercelet.runtime.sources.frame import Frame
 from tercelet.runtime.sources.opening import Kind
 
@@ -17,28 +19,32 @@ from tercelet.runtime.sources.opening import Kind
 class DrawnResults:
     """Writes into `folder` under the names of the sources; files of an earlier run are replaced.
 
-    Two sources of one name in the same run become name.jpg and name-2.jpg. A file that is being read is
-    never written over. The folder is made by the first frame.
+    Two sources of one name in the same run become name.jpg and name-2.jpg. None of `kept`, the
+    files of all sources, is ever written over, under whatever name. The folder is made by the first frame.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, kept: Iterable[Path] = ()) -> None:
         """Raises InputError for a folder that cannot be written to, MissingDependencyError without OpenCV."""
         vision.require_opencv()
-        self.folder = Path(folder)
+        self.folder = given_path(folder, name="save")
+        self._kept = frozenset(_identity(path) for path in kept) - {None}
         self._taken: set[str] = set()
         self._video: vision.VideoWriter | None = None
-        check_folder(self.folder)
+        try:
+            check_folder(self.folder)
+        except OSError as error:  # a name that is too long for any folder
+            raise InputError(f"{self.folder}: cannot be a folder: {error.strerror or error}") from error
 
     def add(self, frame: Frame, detections: Detections, *, kind: Kind, fps: float | None) -> Path:
         """Draw one frame and write it; returns the file. InputError if that cannot be written."""
         drawn = vision.draw_detections(frame.image, detections)
         if kind in ("picture", "folder"):
             source = Path(frame.source)
-            path = self._free_path(source.stem, vision.writable_suffix(source.suffix), source)
+            path = self._free_path(source.stem, vision.writable_suffix(source.suffix))
             vision.write_image(path, drawn)
             return path
         if self._video is None:
-            path = self._free_path(_stem_of(frame.source, kind), ".mp4", Path(frame.source))
+            path = self._free_path(_stem_of(frame.source, kind), ".mp4")
             height, width = drawn.shape[:2]
             self._video = vision.VideoWriter(path, height=height, width=width, fps=fps)
         self._video.write(drawn)
@@ -50,7 +56,7 @@ class DrawnResults:
         if video is not None:
             video.close()
 
-    def _free_path(self, stem: str, suffix: str, source: Path) -> Path:
+    def _free_path(self, stem: str, suffix: str) -> Path:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -61,8 +67,8 @@ class DrawnResults:
             name = f"{stem}-{number}{suffix}"
         self._taken.add(name.casefold())
         path = self.folder / name
-        if path.exists() and source.exists() and path.samefile(source):
-            raise InputError(f"{path}: the drawn result would replace its source; save to another folder")
+        if _identity(path) in self._kept:
+            raise InputError(f"{path}: the drawn result would replace a source; save to another folder")
         return path
 
     def __enter__(self) -> DrawnResults:
@@ -74,6 +80,15 @@ class DrawnResults:
         video, self._video = self._video, None
         if video is not None:
             video.__exit__(kind, error, trace)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others, links followed; None where none can be found."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _stem_of(source: str, kind: Kind) -> str:

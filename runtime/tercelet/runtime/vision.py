@@ -6,11 +6,11 @@ as .npy need no vision library at all.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
-import struct
+import secrets
 import sys
-import zlib
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,13 @@ from tercelet.contract.detections import Detections
 from tercelet.contract.errors import CheckFailedError, InputError, MissingDependencyError
 from tercelet.contract.labels import color_for
 from tercelet.contract.preprocess import check_frame
+from tercelet.runtime.picture_bytes import (
+    JPEG_SIGNATURE,
+    describe_refused,
+    is_damaged_png,
+    may_be_turned,
+    why_unfit,
+)
 
 Image = NDArray[np.uint8]
 
@@ -31,7 +38,6 @@ _DEFAULT_FPS = 30.0
 # After a packet that cannot be decoded OpenCV answers as it does at the end of the file; asking again goes
 # on behind it. This many refusals in a row are taken for the end.
 _LONGEST_GAP = 50
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @cache
@@ -68,7 +74,9 @@ def limit_threads(count: int | None) -> None:
 def read_image(path: str | Path) -> Image:
     """A picture file as (H, W, 3) uint8 BGR, turned upright as its EXIF data say; .npy is taken as it is.
 
-    Raises InputError for a file that is missing, damaged, cut short or no picture.
+    8-bit grey is repeated in three channels, and an alpha that hides nothing is left out. Raises InputError
+    for a file that is missing, damaged, cut short or no picture, and for one that cannot be taken as it is:
+    samples of more than 8 bits (16-bit, floating point) and transparent parts.
     """
     path = Path(path)
     if path.suffix.lower() == ".npy":
@@ -80,15 +88,15 @@ def read_image(path: str | Path) -> Image:
         raise InputError(f"{path}: expected a picture, nothing is there; check the path") from error
     except OSError as error:
         raise InputError(f"{path}: expected a readable picture: {error.strerror or error}") from error
-    image = None
-    if data.size and not _is_damaged_png(data):
-        try:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        except cv2.error:
-            image = None  # too many pixels, or a codec's own complaint: reported below like any other damage
+    try:
+        image = _decode(cv2, path, data)
+    except cv2.error:
+        image = None  # too many pixels, or a codec's own complaint: reported below like any other damage
     if image is None:
-        raise InputError(f"{path}: expected a picture, got {_describe(data)}; copy or download it anew")
-    return image  # type: ignore[no-any-return]
+        raise InputError(
+            f"{path}: expected a picture, got {describe_refused(data)}; copy or download it anew"
+        )
+    return image
 
 
 def _read_npy(path: Path) -> Image:
@@ -107,40 +115,24 @@ def _read_npy(path: Path) -> Image:
     return np.array(stored, order="C", subok=False)
 
 
-def _is_damaged_png(data: Image) -> bool:
-    """Whether this is a PNG file whose vital parts are cut off or fail their checksum.
-
-    Found here because libpng writes a complaint of its own to stderr, which nothing can switch off.
-    """
-    raw = memoryview(data.tobytes()) if data[:8].tobytes() == _PNG_SIGNATURE else None
-    if raw is None:
-        return False
-    start = len(_PNG_SIGNATURE)
-    while start + 12 <= len(raw):
-        length, kind = struct.unpack(">I4s", raw[start : start + 8])
-        stop = start + 8 + length
-        if stop + 4 > len(raw):
-            return True
-        vital = kind[:1].isupper()
-        if vital and zlib.crc32(raw[start + 4 : stop]) != int.from_bytes(raw[stop : stop + 4], "big"):
-            return True
-        if kind == b"IEND":
-            return False
-        start = stop + 4
-    return True
-
-
-def _describe(data: Image) -> str:
-    head = data[:512].tobytes()
-    if not head:
-        return "an empty file"
-    if head.startswith(b"\xff\xd8"):
-        return "a JPEG file that is damaged or cut short"
-    if head.startswith(_PNG_SIGNATURE):
-        return "a PNG file that is damaged or cut short"
-    if b"<html" in head.lower() or b"<!doctype" in head.lower():
-        return "an HTML page (a download that failed?)"
-    return f"{data.size} bytes of no known picture format, or of one that is damaged"
+def _decode(cv2: Any, path: Path, data: Image) -> Image | None:
+    """Three channels of the samples as they are stored; None where no codec takes the file."""
+    if not data.size or is_damaged_png(data):
+        return None
+    if data[:2].tobytes() == JPEG_SIGNATURE:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[no-any-return]  # always 8-bit, no alpha
+    # IMREAD_COLOR would cut 16 bits down to the upper 8, nearly black for a 12-bit camera, and drop alpha.
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if image is None:
+        return None
+    problem = why_unfit(image)
+    if problem:
+        raise InputError(f"{path}: {problem}; convert it to 8-bit colour first")
+    if may_be_turned(data):
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[no-any-return]  # the only one that turns
+    if image.ndim == 2 or image.shape[2] == 1:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)  # type: ignore[no-any-return]
+    return np.ascontiguousarray(image[..., :3])
 
 
 def write_image(path: str | Path, frame: Image) -> None:
@@ -155,12 +147,14 @@ def write_image(path: str | Path, frame: Image) -> None:
         done = False
     if not done:
         raise InputError(f"{path}: expected a picture format that OpenCV writes, such as .jpg or .png")
-    unfinished = path.with_name(f".{path.name}.part")
+    # Short, whatever the length of the name itself; tempfile would make a file that nobody else may read.
+    unfinished = path.with_name(f".{secrets.token_hex(6)}.part")
     try:
         unfinished.write_bytes(data)
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tercelet.contract.errors import InputError
+from tercelet.runtime.given_path import given_path
 
 ClassMap = Mapping[str, str | Sequence[str]]
 
@@ -71,14 +72,14 @@ def map_classes(
         return _mapping(
             _groups(class_map, labels, categories, "class map"), labels, categories, by_name=False
         )
-    entries = _read(Path(class_map))
+    entries = _read(given_path(class_map, name="class_map"))
     return _mapping(_groups(entries, labels, categories, str(class_map)), labels, categories, by_name=False)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no text, no JSON, endless digits
         raise InputError(
             f"{path}: expected a JSON object of label to category or categories: {error}"
         ) from error

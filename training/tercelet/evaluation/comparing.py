@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
-from tercelet.contract.json_output import write_json
+from tercelet.contract.json_output import check_json_place, write_json
 from tercelet.contract.scenes import synthetic_frames
 from tercelet.contract.session import Session, TopCandidates
 from tercelet.evaluation.matching import match_detections
@@ -22,10 +24,13 @@ from tercelet.evaluation.parity import (
     candidate_differences,
     summarise_differences,
 )
+from tercelet.runtime.given_path import given_path
 from tercelet.runtime.opening import open_pipeline
 from tercelet.runtime.pipelines.single import SinglePipeline
 from tercelet.runtime.progress import Progress
 from tercelet.runtime.sources import check_source, open_source
+from tercelet.runtime.sources.frame import OnBroken
+from tercelet.runtime.sources.opening import Kind
 
 MINIMUM_IOU = 0.99
 MAXIMUM_SCORE_DIFFERENCE = 1e-3
@@ -56,6 +61,7 @@ class FrameComparison:
 class ComparisonResult:
     """All frames together. agrees: whether the gates hold; reason: why, in words.
 
+    broken: pictures and frames that could not be read, and are not among the frames.
     candidates: before non-maximum suppression, the better half of B's against all of A's; None where the
     canvases differ in size. min_iou, max_score: over all pairs, None without any.
     """
@@ -63,6 +69,7 @@ class ComparisonResult:
     a: str
     b: str
     frames: tuple[FrameComparison, ...]
+    broken: int
     matched: int
     min_iou: float | None
     max_score: float | None
@@ -80,6 +87,10 @@ class ComparisonResult:
         return {**asdict(self), "frames": [asdict(frame) for frame in self.frames]}
 
 
+def _warn(error: InputError) -> None:
+    warnings.warn(str(error), stacklevel=2)
+
+
 def compare(
     a: str | Path,
     b: str | Path,
@@ -93,13 +104,15 @@ def compare(
     limit: int | None = None,
     json: str | Path | None = None,
     quiet: bool = False,
+    on_broken: OnBroken = _warn,
 ) -> ComparisonResult:
     """Run two bundles or checkpoints, in any mix, on the same frames and compare what they find.
 
     images: pictures, folders or videos; None takes three synthetic frames, which show no real object.
     min_iou, max_score: what a pair of detections must keep. score, iou: thresholds of both pipelines; None
     takes those of A's manifest, which also gives the other settings. limit: the first so many frames. json:
-    file for the result, "-" for stdout. quiet: no progress on stderr.
+    file for the result, "-" for stdout. quiet: no progress on stderr. on_broken: called for what cannot be
+    read, which is counted and left out; a picture that was named itself and comes first raises InputError.
     A difference beyond the gates is a result, not an exception: see `agrees`.
     Raises InputError where labels differ, no frame comes, or a folder is none.
     """
@@ -107,10 +120,10 @@ def compare(
         raise InputError(
             f"expected min_iou in 0..1 and max_score of 0 or more, got {min_iou} and {max_score}"
         )
-    for source in images or ():
-        check_source(source)
-    frames: list[FrameComparison] = []
-    differences: list[CandidateDifferences] = []
+    check_json_place(json)
+    given_path(a, name="a")
+    given_path(b, name="b")
+    taken = _Frames(images, limit)
     with open_pipeline(a, threads=threads, score_threshold=score, iou_threshold=iou) as first:
         settings = first.postprocess
         with open_pipeline(
@@ -122,18 +135,38 @@ def compare(
             class_agnostic=settings.class_agnostic,
         ) as second:
             _check_labels(first, second)
-            same_canvas = _canvas_size(first) == _canvas_size(second)
-            seen_first, seen_second = _record(first), _record(second)
             with Progress(limit, "compare", silent=quiet) as progress:
-                for source, index, frame in _frames(images, first, limit):
-                    frames.append(_compare_frame(first, second, frame, source, index, max_score))
-                    if same_canvas:
-                        differences.append(_candidate_differences(seen_first, seen_second))
-                    progress.advance()
-    result = _result(str(a), str(b), frames, differences, min_iou=min_iou, max_score=max_score)
+                frames, differences = _compare_all(first, second, taken, max_score, progress, on_broken)
+    result = _result(str(a), str(b), frames, differences, taken.broken, min_iou=min_iou, max_score=max_score)
     if json is not None:
         write_json(json, result.record())
     return result
+
+
+def _compare_all(
+    first: SinglePipeline,
+    second: SinglePipeline,
+    taken: _Frames,
+    max_score: float,
+    progress: Progress,
+    on_broken: OnBroken,
+) -> tuple[list[FrameComparison], list[CandidateDifferences]]:
+    """Every frame compared; the candidates too, where the canvases are of one size."""
+
+    def tell(error: InputError) -> None:
+        progress.clear()
+        on_broken(error)
+
+    same_canvas = _canvas_size(first) == _canvas_size(second)
+    seen_first, seen_second = _record(first), _record(second)
+    frames: list[FrameComparison] = []
+    differences: list[CandidateDifferences] = []
+    for source, index, frame in taken.frames(_canvas_size(first), tell):
+        frames.append(_compare_frame(first, second, frame, source, index, max_score))
+        if same_canvas:
+            differences.append(_candidate_differences(seen_first, seen_second))
+        progress.advance()
+    return frames, differences
 
 
 def _check_labels(first: SinglePipeline, second: SinglePipeline) -> None:
@@ -153,31 +186,48 @@ def _canvas_size(pipeline: SinglePipeline) -> tuple[int, int]:
     return pipeline.manifest.preprocess.height, pipeline.manifest.preprocess.width
 
 
-def _frames(
-    images: Sequence[str | Path] | None, pipeline: SinglePipeline, limit: int | None
-) -> Iterator[tuple[str, int, NDArray[np.uint8]]]:
-    """Source, number and picture of each frame; InputError if there is none."""
-    if limit is not None and limit < 1:
-        raise InputError(f"limit: expected at least 1 frame, got {limit}")
-    if images is None:
-        height, width = _canvas_size(pipeline)
-        for index, frame in enumerate(
-            synthetic_frames(limit or _SYNTHETIC_FRAMES, height=height, width=width)
-        ):
-            yield "synthetic", index, frame
-        return
-    count = 0
-    for source in images:
-        with open_source(source) as opened:
-            for item in opened:
-                if count == limit:
-                    return
-                count += 1
-                yield item.source, item.index, item.image
-    if not count:
-        raise InputError(
-            f"expected at least one frame, got none from {', '.join(map(str, images)) or 'nowhere'}"
-        )
+class _Frames:
+    """The frames to compare, and how many of them could not be read so far."""
+
+    def __init__(self, images: Sequence[str | Path] | None, limit: int | None) -> None:
+        """InputError where the limit is below 1 or a source is none; nothing is read yet."""
+        if limit is not None and limit < 1:
+            raise InputError(f"limit: expected at least 1 frame, got {limit}")
+        self._named = None if images is None else [(source, check_source(source)) for source in images]
+        self._limit = limit
+        self._count = 0
+        self.broken = 0
+
+    def frames(
+        self, canvas: tuple[int, int], on_broken: OnBroken
+    ) -> Iterator[tuple[str, int, NDArray[np.uint8]]]:
+        """Source, number and picture of each frame; InputError if there is none.
+
+        canvas: (height, width) of the synthetic frames, where no source was named.
+        """
+        if self._named is None:
+            height, width = canvas
+            made = synthetic_frames(self._limit or _SYNTHETIC_FRAMES, height=height, width=width)
+            yield from (("synthetic", index, frame) for index, frame in enumerate(made))
+            return
+        for source, kind in self._named:
+            with open_source(source, on_broken=partial(self._tell, kind, on_broken)) as opened:
+                try:
+                    for item in opened:
+                        yield item.source, item.index, item.image
+                        self._count += 1
+                        if self._count == self._limit:
+                            return
+                finally:
+                    self.broken += opened.broken
+        if not self._count:
+            named = ", ".join(str(source) for source, _ in self._named) or "nowhere"
+            raise InputError(f"expected at least one frame, got none from {named}")
+
+    def _tell(self, kind: Kind, on_broken: OnBroken, error: InputError) -> None:
+        if kind == "picture" and not self._count:
+            raise error
+        on_broken(error)
 
 
 def _compare_frame(
@@ -249,6 +299,7 @@ def _result(
     b: str,
     frames: list[FrameComparison],
     differences: list[CandidateDifferences],
+    broken: int,
     *,
     min_iou: float,
     max_score: float,
@@ -257,6 +308,7 @@ def _result(
         a=a,
         b=b,
         frames=tuple(frames),
+        broken=broken,
         matched=sum(frame.matched for frame in frames),
         min_iou=min((f.min_iou for f in frames if f.min_iou is not None), default=None),
         max_score=max((f.max_score for f in frames if f.max_score is not None), default=None),

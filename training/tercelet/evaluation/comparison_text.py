@@ -43,6 +43,8 @@ def comparison_text(result: ComparisonResult) -> str:
             f"scores {found.scores_p999:.2e} and {found.scores_max:.2e}; "
             f"{found.missing} without partner"
         )
+    if result.broken:
+        lines.append(f"\n{result.broken} frames could not be read and are left out")
     verdict = "the same" if result.agrees else "DIFFERENT"
     gates = f"gates: IoU {result.gate_min_iou:g}, score {result.gate_max_score:g}"
     return "\n".join([*lines, f"\n{verdict}: {result.reason} ({gates})"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from tercelet.contract.artefact import read_manifest
 from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
-from tercelet.contract.json_output import write_json
+from tercelet.contract.json_output import check_folder, check_json_place, write_json
 from tercelet.evaluation.class_mapping import ClassMap, map_classes
 from tercelet.evaluation.datasets import Dataset, DatasetFormat, DatasetImage, open_dataset
 from tercelet.evaluation.datasets.dataset import ProtocolName
@@ -19,6 +20,7 @@ from tercelet.evaluation.drawing import save_comparison
 from tercelet.evaluation.judging import evaluate_detections
 from tercelet.evaluation.protocol import protocol_named
 from tercelet.evaluation.result import EvaluationResult
+from tercelet.runtime.given_path import given_path
 from tercelet.runtime.opening import open_pipeline
 from tercelet.runtime.progress import Progress
 from tercelet.runtime.vision import read_image
@@ -51,19 +53,24 @@ def evaluate(
     dataset: a COCO .json file (pictures beside it or in `images`), a YOLO folder or data.yaml (`split`), or a
     VisDrone folder; format: None looks. protocol: None takes "visdrone" for VisDrone, "coco" for the rest.
     class_map: see `tercelet.evaluation.class_mapping`; None matches by name. score, iou: thresholds of the
-    pipeline. max_detections: a frame, None takes the protocol's (coco 300, visdrone 500). limit: the first so
-    many frames. save: folder for pictures, ground truth on the left, detections on the right. json: file for
-    the result, "-" for stdout. quiet: no progress on stderr.
+    pipeline. max_detections: of evaluated classes a frame, ignored regions left out; None takes the
+    protocol's (coco 300, visdrone 500). limit: the first so many frames. save: folder for pictures, ground
+    truth on the left, detections on the right. json: file for the result, "-" for stdout. quiet: no progress
+    on stderr.
     Raises InputError (bundle, data set, pictures, class map, options), MissingDependencyError.
     """
-    labels = read_manifest(bundle).labels
+    check_json_place(json)
+    folder = None if save is None else given_path(save, name="save")
+    if folder is not None:
+        check_folder(folder)
+    labels = read_manifest(given_path(bundle, name="bundle")).labels
     data = open_dataset(dataset, format=format, images=images, split=split, labels=labels, limit=limit)
-    rules = protocol_named(protocol or data.protocol)
-    kept = rules.max_detections if max_detections is None else max_detections
+    rules = protocol_named(data.protocol if protocol is None else protocol)
+    kept = rules.limit(max_detections)
     map_classes(labels, data.categories, class_map)
-    folder = None if save is None else Path(save)
+    # The limit of a frame is for the judgement, which knows what is evaluated: here every detection stays.
     with open_pipeline(
-        bundle, threads=threads, score_threshold=score, iou_threshold=iou, max_detections=kept
+        bundle, threads=threads, score_threshold=score, iou_threshold=iou, max_detections=sys.maxsize
     ) as detect:
         found = _detect_all(detect, data, folder, quiet=quiet)
     result = evaluate_detections(

@@ -31,14 +31,15 @@ def evaluate_detections(
 ) -> EvaluationResult:
     """Judge detections that are already there: one item a frame, in the order of dataset.images.
 
-    All of them carry the labels of one detector. max_detections: the best of a frame that count, None takes
-    the protocol's. bundle, settings: what the result reports as its origin.
+    All of them carry the labels of one detector, and come without a limit of their own: max_detections, None
+    for the protocol's, is how many of a frame count, the best of those that are of an evaluated class and not
+    in an ignored region. bundle, settings: what the result reports as its origin.
     Raises InputError if the numbers of frames differ or the labels do.
     """
     labels = _labels(dataset, detections)
-    rules = protocol_named(protocol or dataset.protocol)
+    rules = protocol_named(dataset.protocol if protocol is None else protocol)
     mapping = map_classes(labels, dataset.categories, class_map)
-    kept = rules.max_detections if max_detections is None else max_detections
+    kept = rules.limit(max_detections)
     pairs = zip(dataset.images, detections, strict=True)
     judged = [_judge(image, found, mapping, rules, kept) for image, found in pairs]
     frames = [item.frame for item in judged]
@@ -83,15 +84,17 @@ def _judge(
     image: DatasetImage, found: Detections, mapping: ClassMapping, protocol: Protocol, max_detections: int
 ) -> _Judged:
     """Ground truth and detections of one frame by evaluated class, without what the protocol leaves out."""
-    best = np.argsort(-found.scores, kind="stable")[:max_detections]
-    found_boxes = found.boxes[best].astype(np.float64)
-    truth_class, found_class = mapping.of_category[image.class_ids], mapping.of_label[found.class_ids[best]]
-    truth, kept = truth_class >= 0, found_class >= 0
-    truth_out, found_out = np.zeros_like(truth), np.zeros_like(kept)
+    found_boxes = found.boxes.astype(np.float64)
+    truth_class, found_class = mapping.of_category[image.class_ids], mapping.of_label[found.class_ids]
+    truth, counts = truth_class >= 0, found_class >= 0
+    truth_out, found_out = np.zeros_like(truth), np.zeros_like(counts)
     if protocol.ignored_regions:
         truth_out = truth & inside_regions(image.boxes, image.ignored_regions)
-        found_out = kept & inside_regions(found_boxes, image.ignored_regions)
-    truth, kept = truth & ~truth_out, kept & ~found_out
+        found_out = counts & inside_regions(found_boxes, image.ignored_regions)
+    truth = truth & ~truth_out
+    # The limit comes last: what nobody evaluates must not take the place of what somebody does.
+    kept = np.flatnonzero(counts & ~found_out)
+    kept = kept[np.argsort(-found.scores[kept], kind="stable")[:max_detections]]
     return _Judged(
         frame=JudgedFrame(
             boxes=image.boxes[truth],
@@ -100,7 +103,7 @@ def _judge(
             areas=image.areas[truth],
             found_boxes=found_boxes[kept],
             found_class_ids=found_class[kept],
-            scores=found.scores[best][kept].astype(np.float64),
+            scores=found.scores[kept].astype(np.float64),
         ),
         left_out_truth=int(np.count_nonzero(truth_out)),
         left_out_found=int(np.count_nonzero(found_out)),

@@ -17,30 +17,44 @@ IGNORED_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Protocol:
-    """max_detections: kept of a frame over all classes, best first. max_dets: the evaluator's limits for a
-    frame and class; AP is taken at the last. ignored_regions: whether boxes in them are left out."""
+    """max_detections: kept of a frame over all evaluated classes, best first, after ignored regions.
+
+    max_dets: the evaluator's limits for a frame and class; AP is taken at the last. ignored_regions: whether
+    boxes in them are left out.
+    """
 
     name: ProtocolName
     max_detections: int
     max_dets: tuple[int, ...]
     ignored_regions: bool
 
+    def limit(self, max_detections: int | None) -> int:
+        """How many detections of a frame are kept: what was asked for, None for max_detections.
+
+        InputError below 1.
+        """
+        if max_detections is not None and max_detections < 1:
+            raise InputError(f"max_detections: expected at least 1, got {max_detections}")
+        return self.max_detections if max_detections is None else max_detections
+
     def text(self, max_detections: int) -> str:
-        """What is done, in words; max_detections as it was really set."""
+        """What is done, in words and in its order; max_detections as it was really set."""
+        kept = f"the {max_detections} best detections of a frame are kept"
         matching = (
             "IoU 0.50:0.05:0.95, precision at 101 recall points (COCO evaluator), mean over classes with "
-            f"ground truth; at most {self.max_dets[-1]} detections a frame and class, "
-            f"{max_detections} a frame in all"
+            f"ground truth; at most {self.max_dets[-1]} detections a frame and class"
         )
         if self.name == "coco":
             return (
-                f"coco: {matching}; crowd boxes (iscrowd) absorb detections by their share inside the box; "
-                "frames without ground truth count"
+                f"coco: detections of classes that are not evaluated are left out, then {kept}; crowd boxes "
+                "(iscrowd) absorb detections by their share inside the box; frames without ground truth "
+                f"count; {matching}"
             )
         return (
-            "visdrone: ground truth and detections with half or more of their area in ignored regions "
-            "(category 0, united) are left out; boxes with score 0 absorb detections by their share inside "
-            f"the box; categories 1 to 10 are evaluated, 11 (others) is not; {matching}. "
+            "visdrone: categories 1 to 10 are evaluated, 11 (others) is not; detections of classes that are "
+            "not evaluated are left out, then ground truth and detections with half or more of their area in "
+            f"ignored regions (category 0, united), then {kept}; boxes with score 0 absorb detections by "
+            f"their share inside the box; {matching}. "
             "The official toolkit integrates the precision curve in another way: compare like with like"
         )
 

@@ -18,9 +18,10 @@ class EvaluationResult:
     """What was found, and all that a reader needs to know to compare it with other figures.
 
     protocol: what was done, in words. frames: all of them, those without ground truth included.
-    left_out_*: boxes in ignored regions that the protocol dropped. classes: what was judged against what, in
-    the order of precision.per_class; by_name: whether by equal names, not by a class map. unmatched_labels:
-    detections of each label that belongs to no class; unmatched_categories: boxes of each such category.
+    left_out_*: boxes in ignored regions that the protocol dropped, before its limit of a frame. classes: what
+    was judged against what, in the order of precision.per_class; by_name: whether by equal names, not by a
+    class map. unmatched_labels: all detections of each label that belongs to no class; unmatched_categories:
+    boxes of each such category.
     settings: thresholds of the pipeline. notes: on the data set, one sentence each.
     """
 

@@ -62,7 +62,7 @@ def write_checkpoint(
         files={},
         postprocess=Postprocess(iou_threshold=detector.suppression_iou),
     )
-    with new_artefact(output, overwrite=overwrite) as folder:
+    with new_artefact(output, kind="checkpoint", overwrite=overwrite) as folder:
         path = folder / WEIGHTS_FILE
         save_file(written, path, metadata={"format": "pt"})
         read, _ = read_safetensors(path.read_bytes(), where=str(path))

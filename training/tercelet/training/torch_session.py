@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,19 +26,16 @@ class TorchSession:
         self._detector = detector.to(device)
         self._device = device
         self._shape = (self.batch, manifest.preprocess.height, manifest.preprocess.width, 3)
-        self._flip = manifest.preprocess.color == "BGR"
+        self._color = manifest.preprocess.color
         self._count = candidate_count(detector, manifest.preprocess.height, manifest.preprocess.width)
 
     def run(self, canvases: NDArray[np.uint8]) -> TopCandidates:
         """The best candidates of a canvas; InputError for another shape or type."""
         if canvases.shape != self._shape or canvases.dtype != np.uint8:
             raise InputError(f"expected canvases {self._shape} uint8, got {canvases.shape} {canvases.dtype}")
-        images = torch.from_numpy(np.ascontiguousarray(canvases)).to(self._device)
-        images = images.flip(-1) if self._flip else images
+        images = images_from_canvases(canvases, self._color, device=self._device)
         with torch.inference_mode():
-            found = self._detector.top_candidates(
-                images.permute(0, 3, 1, 2).to(torch.float32) / 255, self._count
-            )
+            found = self._detector.top_candidates(images, self._count)
         boxes, scores, class_ids = (part.cpu().numpy() for part in found)
         return TopCandidates(boxes.astype(np.float32), scores.astype(np.float32), class_ids.astype(np.int64))
 
@@ -62,10 +60,19 @@ def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> T
 
 def candidate_count(detector: Detector, height: int, width: int) -> int:
     """DEFAULT_CANDIDATES, or all (anchor, class) pairs of a canvas of this size where that is fewer."""
-    places = sum((height // stride) * (width // stride) for stride in detector.strides)
-    if places * detector.classes >= DEFAULT_CANDIDATES:
-        return DEFAULT_CANDIDATES
-    device = next(detector.parameters()).device
-    with torch.inference_mode():
-        scores = detector(torch.zeros(1, 3, height, width, device=device)).scores
-    return min(DEFAULT_CANDIDATES, int(scores[0].numel()))
+    return min(DEFAULT_CANDIDATES, detector.anchor_count(height, width) * detector.classes)
+
+
+def images_from_canvases(
+    canvases: NDArray[np.uint8],
+    color: Literal["RGB", "BGR"],
+    dtype: torch.dtype = torch.float32,
+    *,
+    device: str = "cpu",
+) -> torch.Tensor:
+    """Canvases (B, H, W, 3) uint8 as what a detector takes: (B, 3, H, W) RGB in 0..1, contiguous.
+
+    color: the order of the canvases' channels.
+    """
+    images = torch.from_numpy(np.ascontiguousarray(canvases.transpose(0, 3, 1, 2))).to(device)
+    return (images.flip(1) if color == "BGR" else images).to(dtype) / 255

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from tercelet.contract.artefact import read_manifest
-from tercelet.contract.json_output import write_json
+from tercelet.contract.json_output import check_json_place, write_json
 from tercelet.contract.preprocess import size_from_text
 
 SUMMARY = "export a checkpoint to a checked bundle for the device"
@@ -39,10 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", nargs="+", metavar="SOURCE", help="pictures or folders to compare the graph with torch on"
     )
-    parser.add_argument("--gate-px", type=float, default=1e-3, help="99.9th percentile of boxes that passes")
-    parser.add_argument(
-        "--gate-score", type=float, default=1e-4, help="99.9th percentile of scores that passes"
-    )
+    parser.add_argument("--gate-px", type=float, help="99.9th percentile of boxes that passes, in pixels")
+    parser.add_argument("--gate-score", type=float, help="99.9th percentile of scores that passes")
     parser.add_argument("--overwrite", action="store_true", help="replace an older bundle of that name")
     parser.add_argument("--json", metavar="FILE", help="write what was made as JSON; - for stdout")
 
@@ -52,12 +51,13 @@ def execute(arguments: argparse.Namespace) -> int:
     from tercelet.contract.manifest import DEFAULT_CANDIDATES
     from tercelet.export.exporting import export
 
+    check_json_place(arguments.json)
     output = export(
         arguments.checkpoint,
         output=arguments.output,
         target=arguments.target,
         precision=arguments.precision,
-        size=size_from_text(arguments.size) if arguments.size else None,
+        size=None if arguments.size is None else size_from_text(arguments.size),
         opset=arguments.opset,
         candidates=DEFAULT_CANDIDATES if arguments.candidates is None else arguments.candidates,
         frames=arguments.frames,
@@ -67,10 +67,10 @@ def execute(arguments: argparse.Namespace) -> int:
         report=lambda line: print(line, file=sys.stderr),
     )
     manifest = read_manifest(output)
-    if arguments.json:
-        write_json(arguments.json, {"output": str(output), "manifest": asdict(manifest)})
     if arguments.json != "-":
         print(_summary(output))
+    if arguments.json is not None:
+        write_json(arguments.json, {"output": str(output), "manifest": asdict(manifest)})
     return 0
 
 
@@ -85,5 +85,5 @@ def _summary(output: Path) -> str:
         f"{output}: {manifest.detector.name} {size}, {len(manifest.labels)} classes, {megabytes:.1f} MB\n"
         f"equal to {parity.reference} on {parity.frames} frames within {parity.boxes_px_p999:.2g} px and "
         f"{parity.scores_p999:.2g} of score (99.9 %)\n"
-        f"next: tercelet run {output} PICTURE"
+        f"next: tercelet run {shlex.quote(str(output))} PICTURE"
     )

@@ -40,11 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Measure, and print the table."""
-    from tercelet.contract.json_output import write_json
+    from tercelet.contract.json_output import check_json_place, write_json
     from tercelet.runtime import vision
     from tercelet.runtime.benchmark_table import table_from_benchmark
     from tercelet.runtime.benchmarking import benchmark
 
+    check_json_place(arguments.json)
     vision.limit_threads(arguments.threads)
     result = benchmark(
         arguments.bundle,
@@ -59,8 +60,8 @@ def execute(arguments: argparse.Namespace) -> int:
         cold_start=arguments.cold_start,
         progress=not arguments.quiet,
     )
-    if arguments.json:
-        write_json(arguments.json, asdict(result))
     if arguments.json != "-":
         print(table_from_benchmark(result))
+    if arguments.json is not None:
+        write_json(arguments.json, asdict(result))
     return 0

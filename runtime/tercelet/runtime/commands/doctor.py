@@ -17,12 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check; 0, or 3 if there is a problem. Warnings do not count."""
-    from tercelet.contract.json_output import write_json
+    from tercelet.contract.json_output import check_json_place, write_json
     from tercelet.runtime.diagnosis import doctor
 
+    check_json_place(arguments.json)
     diagnosis = doctor(progress=not arguments.quiet)
-    if arguments.json:
-        write_json(arguments.json, asdict(diagnosis))
     if arguments.json != "-":
         for check in diagnosis.checks:
             print(f"{check.status:<8} {check.id:<25} {check.found}")
@@ -30,4 +29,6 @@ def execute(arguments: argparse.Namespace) -> int:
                 print(f"{'':<8} {'':<25} -> {check.remedy}")
         statuses = [check.status for check in diagnosis.checks]
         print(f"problems: {statuses.count('problem')}, warnings: {statuses.count('warning')}")
+    if arguments.json is not None:
+        write_json(arguments.json, asdict(diagnosis))
     return 3 if diagnosis.status == "problem" else 0

@@ -17,13 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Inspect; 0, or 1 if a file was changed, is missing or cut off."""
-    from tercelet.contract.json_output import write_json
+    from tercelet.contract.json_output import check_json_place, write_json
     from tercelet.runtime.inspection import inspect
     from tercelet.runtime.inspection_table import table_from_inspection
 
+    check_json_place(arguments.json)
     inspection = inspect(arguments.path)
-    if arguments.json:
-        write_json(arguments.json, asdict(inspection))
     if arguments.json != "-":
         print(table_from_inspection(inspection))
+    if arguments.json is not None:
+        write_json(arguments.json, asdict(inspection))
     return 0 if inspection.ok else 1

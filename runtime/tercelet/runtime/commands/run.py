@@ -45,7 +45,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run; 0, 2 if something could not be read, 130 after Ctrl-C or SIGTERM."""
     from tercelet.runtime import vision
     from tercelet.runtime.interruption import stop_on_signal
-    from tercelet.runtime.run_console import RunConsole, line_from_summary
+    from tercelet.runtime.run_console import RunConsole, line_from_summary, report
     from tercelet.runtime.running import run
     from tercelet.runtime.sources.stream import reader_stalled
 
@@ -72,11 +72,12 @@ def execute(arguments: argparse.Namespace) -> int:
             listener=console,
         )
     if not arguments.quiet or summary.interrupted:
-        print(line_from_summary(summary), file=sys.stderr)
+        report(line_from_summary(summary))
     if summary.interrupted and reader_stalled():
         # Orderly so far; only a silent server would still be waited for.
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         os._exit(130)
     if summary.broken:
-        print(f"tercelet: {summary.broken} frames could not be read, see above", file=sys.stderr)
+        report(f"tercelet: {summary.broken} frames could not be read, see above")
     return 130 if summary.interrupted else 2 if summary.broken else 0

@@ -9,6 +9,7 @@ from typing import Literal
 
 from tercelet.contract.errors import InputError
 from tercelet.runtime import vision
+from tercelet.runtime.given_path import given_path
 from tercelet.runtime.sources.frame import OnBroken, Source, raise_broken
 from tercelet.runtime.sources.pictures import ARRAY_SUFFIX, PICTURE_SUFFIXES, PictureSource, pictures_in
 from tercelet.runtime.sources.stream import FrameReader, StreamSource
@@ -37,7 +38,11 @@ def kind_of(source: str | Path) -> Kind:
             return "network"
         known = ", ".join(LIVE_SCHEMES + HTTP_SCHEMES)
         raise InputError(f"{without_password(text)}: expected an address of {known}, got {scheme[1]}")
-    return _kind_of_path(Path(source))
+    path = given_path(source, name="source")
+    try:
+        return _kind_of_path(path)
+    except OSError as error:  # a name that is too long for any file
+        raise InputError(f"{path}: expected a source that can be read: {error.strerror or error}") from error
 
 
 def _kind_of_path(path: Path) -> Kind:
@@ -69,6 +74,13 @@ def check_source(source: str | Path) -> Kind:
     if kind == "video" and Path(source).stat().st_size == 0:
         raise InputError(f"{source}: expected a video, got an empty file; copy or download it anew")
     return kind
+
+
+def files_of(source: str | Path, kind: Kind) -> tuple[Path, ...]:
+    """The files that a source of this kind reads; none of a camera or a network address."""
+    if kind == "folder":
+        return pictures_in(Path(source))
+    return (Path(source),) if kind in ("picture", "video") else ()
 
 
 def open_source(

@@ -26,11 +26,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Compare and print the table; 1 if a gate is broken."""
+    """Compare and print the table; 2 if something could not be read, else 1 if a gate is broken."""
+    from tercelet.contract.json_output import STDOUT, check_json_place, write_json
     from tercelet.evaluation.comparing import compare
     from tercelet.evaluation.comparison_text import comparison_text
+    from tercelet.runtime import vision
+    from tercelet.runtime.printable import printable
+    from tercelet.runtime.run_console import report
 
-    result = compare(**vars(arguments))
-    if arguments.json != "-":
-        print(comparison_text(result))
+    check_json_place(arguments.json)
+    vision.limit_threads(arguments.threads)
+    options = {name: value for name, value in vars(arguments).items() if name != "json"}
+    result = compare(**options, on_broken=lambda error: report(f"tercelet: {printable(str(error))}"))
+    if arguments.json != STDOUT:
+        print(comparison_text(result), flush=True)
+    # Behind the table: a file that cannot be written must not take the table along.
+    if arguments.json is not None:
+        write_json(arguments.json, result.record())
+    if result.broken:
+        report(f"tercelet: {result.broken} frames could not be read, see above")
+        return 2
     return 0 if result.agrees else 1

@@ -19,11 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class-map",
         metavar="FILE",
-        help='JSON of label to categories, such as {"person": ["pedestrian", "people"]} (by name)',
+        help="JSON file of label of the detector: category or categories of the data set, for example "
+        '{"person": ["pedestrian", "people"], "motorcycle": "motor"}; labels that it does not name are not '
+        "evaluated (without a file: labels and categories of the same name)",
     )
     parser.add_argument("--score", type=float, default=0.001, metavar="X", help="lowest score (0.001)")
     parser.add_argument("--iou", type=float, default=0.7, metavar="X", help="overlap that merges boxes (0.7)")
-    parser.add_argument("--max-detections", type=int, metavar="N", help="a frame (coco 300, visdrone 500)")
+    parser.add_argument(
+        "--max-detections", type=int, metavar="N", help="best of a frame (coco 300, visdrone 500)"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine (one a core)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N frames")
     parser.add_argument("--save", metavar="DIR", help="pictures: ground truth left, detections right")
@@ -33,10 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Evaluate and print the table; with --json - the JSON alone."""
+    from tercelet.contract.json_output import STDOUT, check_json_place, write_json
     from tercelet.evaluation.evaluating import evaluate
     from tercelet.evaluation.result import result_text
+    from tercelet.runtime import vision
 
-    result = evaluate(**vars(arguments))
-    if arguments.json != "-":
-        print(result_text(result))
+    check_json_place(arguments.json)
+    vision.limit_threads(arguments.threads)
+    result = evaluate(**{name: value for name, value in vars(arguments).items() if name != "json"})
+    if arguments.json != STDOUT:
+        print(result_text(result), flush=True)
+    # Behind the table: a file that cannot be written must not take the table along.
+    if arguments.json is not None:
+        write_json(arguments.json, result.record())
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from tercelet.contract.errors import InputError
 from tercelet.evaluation.datasets.dataset import Dataset, DatasetImage, image_with_boxes
 from tercelet.evaluation.datasets.pictures import picture_size
+from tercelet.runtime.given_path import given_path
 
 
 def coco_dataset(path: str | Path, *, images: str | Path | None = None, limit: int | None = None) -> Dataset:
@@ -51,7 +52,7 @@ def _load(path: Path) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a COCO JSON file, got nothing there") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no text, no JSON, endless digits
         raise InputError(f"{path}: expected a COCO JSON file: {error}") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
@@ -111,12 +112,14 @@ def _annotations(
                 f"{where}.category_id: expected the id of a category of the file, got {category}"
             )
         left, top, width, height = _box(item, where)
+        box = [left, top, left + width, top + height]
+        if not all(_finite(value) for value in box):
+            raise InputError(f"{where}.bbox: expected a box of finite size, got {item['bbox']!r:.60}")
         if item.get("iscrowd", 0) not in (0, 1):
             raise InputError(f"{where}.iscrowd: expected 0 or 1, got {item['iscrowd']!r}")
         area = item.get("area", width * height)
         if not _finite(area) or area < 0:
             raise InputError(f"{where}.area: expected a number of square pixels, got {area!r:.40}")
-        box = [left, top, left + width, top + height]
         grouped[image].append((box, categories[category][1], bool(item.get("iscrowd", 0)), float(area)))
     return grouped
 
@@ -138,7 +141,7 @@ def _image(
 
 def _picture_folder(path: Path, records: list[dict[str, Any]], images: str | Path | None) -> Path:
     if images is not None:
-        places = [Path(images)]
+        places = [given_path(images, name="images")]
         if not places[0].is_dir():
             raise InputError(f"{images}: expected the folder of the pictures, got no folder")
     else:
@@ -165,7 +168,7 @@ def _box(item: dict[str, Any], where: str) -> list[float]:
     if not isinstance(box, list) or len(box) != 4 or not all(_finite(value) for value in box):
         raise InputError(f"{where}.bbox: expected [left, top, width, height] in pixels, got {box!r:.60}")
     if box[2] < 0 or box[3] < 0:
-        raise InputError(f"{where}.bbox: expected width and height of 0 or more, got {box}")
+        raise InputError(f"{where}.bbox: expected width and height of 0 or more, got {box!r:.60}")
     return [float(value) for value in box]
 
 
@@ -184,4 +187,5 @@ def _text(item: dict[str, Any], key: str, where: str) -> str:
 
 
 def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    # An integer may have thousands of digits, which float() refuses; NaN is not below anything.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max

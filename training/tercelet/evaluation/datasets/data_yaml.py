@@ -1,7 +1,8 @@
 """The few keys of a data.yaml that matter here: path, train, val, test, nc and names.
 
-This is no YAML parser: values on one line, lists in brackets or one item a line, `0: name` mappings. Anything
-else under one of these keys is refused with its line, never guessed; other keys are skipped whole.
+This is no YAML parser: values on one line, lists in brackets or one item a line, `0: name` mappings. A split
+may be a list of one place. Anything else under one of these keys is refused with its line, never guessed;
+other keys are skipped whole.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ def read_data_yaml(path: Path) -> DataYaml:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a YOLO data.yaml, got something unreadable: {error}") from error
     sections = _sections(lines, path)
-    texts = {key: _scalar(sections[key]) for key in ("path", *_SPLITS, "nc") if key in sections}
-    classes = texts.pop("nc", None)
-    if classes is not None and not classes.isdigit():
+    texts = {key: _scalar(sections[key]) for key in ("path", "nc") if key in sections}
+    splits = {key: _place(sections[key]) for key in _SPLITS if key in sections}
+    classes = texts.get("nc")
+    if classes is not None and not re.fullmatch("[0-9]{1,9}", classes):
         raise InputError(f"{sections['nc'].where}: nc: expected a number of classes, got {classes!r}")
     names = _names(sections["names"]) if "names" in sections else ()
     if names and classes is not None and int(classes) != len(names):
@@ -45,8 +47,8 @@ def read_data_yaml(path: Path) -> DataYaml:
             f"{path}: expected as many names as nc states, got {len(names)} names and nc {classes}"
         )
     return DataYaml(
-        path=texts.pop("path", None),
-        splits={key: text for key, text in texts.items() if text},
+        path=texts.get("path"),
+        splits={key: text for key, text in splits.items() if text},
         names=names,
         classes=None if classes is None else int(classes),
     )
@@ -89,7 +91,7 @@ def _names(section: _Section) -> tuple[str, ...]:
         raise InputError(f"{section.where}: names: expected [a, b] or one name a line, got {section.value!r}")
     names: list[str] = []
     for number, text in section.block:
-        item = re.match(r"(?:-|(\d+)\s*:)\s+(.+)$", text)
+        item = re.match(r"(?:-|([0-9]{1,9})\s*:)\s+(.+)$", text)
         place = section.where.rpartition(":")[0] + f":{number}"
         if not item:
             raise InputError(f"{place}: names: expected `- name` or `{len(names)}: name`, got {text!r}")
@@ -97,6 +99,15 @@ def _names(section: _Section) -> tuple[str, ...]:
             raise InputError(f"{place}: names: expected number {len(names)} next, got {item[1]}")
         names.append(_unquoted(item[2]))
     return tuple(names)
+
+
+def _place(section: _Section) -> str:
+    """A split: one value, or a list of one in brackets or behind a dash."""
+    flow = " ".join((section.value, *(text for _, text in section.block))).strip()
+    items = _split_flow(flow[1:-1]) if flow.startswith("[") and flow.endswith("]") else []
+    if not section.value and len(section.block) == 1:
+        items = re.findall(r"^-\s+(.+)$", section.block[0][1])
+    return _unquoted(items[0]) if len(items) == 1 else _scalar(section)
 
 
 def _scalar(section: _Section) -> str:

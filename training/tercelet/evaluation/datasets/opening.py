@@ -11,6 +11,7 @@ from tercelet.evaluation.datasets.coco_json import coco_dataset
 from tercelet.evaluation.datasets.dataset import Dataset
 from tercelet.evaluation.datasets.visdrone_txt import visdrone_dataset
 from tercelet.evaluation.datasets.yolo_txt import yolo_dataset
+from tercelet.runtime.given_path import given_path
 
 DatasetFormat = Literal["coco", "yolo", "visdrone"]
 FORMATS: tuple[DatasetFormat, ...] = ("coco", "yolo", "visdrone")
@@ -31,12 +32,13 @@ def open_dataset(
     data set has none. limit: only the first so many frames. Raises InputError, also for `images` with a
     format that has no use for it.
     """
-    path = Path(path)
+    path = given_path(path, name="dataset")
+    given_path(split, name="split")
     if format is not None and format not in FORMATS:
         raise InputError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     if limit is not None and limit < 1:
         raise InputError(f"limit: expected at least 1 frame, got {limit}")
-    chosen = format or detect_format(path, split=split)
+    chosen = detect_format(path, split=split) if format is None else format
     if images is not None and chosen != "coco":
         raise InputError(f"images: expected with a COCO file only, got it with {path}, which is {chosen}")
     if chosen == "coco":

@@ -31,6 +31,8 @@ VISDRONE_CATEGORIES = (
 IGNORED_REGION = 0
 OTHERS = 11
 _COLUMNS = ("left", "top", "width", "height", "score", "category", "truncation", "occlusion")
+# Beyond any picture, and such that sums stay exact.
+_LARGEST = 2**31
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ def _row(line: str, where: str) -> list[int]:
     texts = line.strip().removesuffix(",").split(",")
     try:
         values = [int(text) for text in texts]
+        if max(map(abs, values)) > _LARGEST:
+            raise ValueError("beyond any picture")
     except ValueError as error:
         raise InputError(
             f"{where}: expected 8 integers ({','.join(_COLUMNS)}), got {_short(line)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def yolo_dataset(
 ) -> Dataset:
     """Parse a YOLO data set: its folder, or its data.yaml.
 
-    Frames of `split` are looked for as the data.yaml says, else in images/SPLIT, SPLIT/images and images.
+    Frames of `split` are looked for where the data.yaml says, else in images/SPLIT, SPLIT/images and images.
+    What it says is taken from its `path` beside it, then, without leading ../, from its `path` beside it and
+    one folder up, then from its own folder; a note tells of any but the first.
     The label file of a frame has `labels` for the last `images` in its path. Category names come from the
     data.yaml, else from classes.txt in the folder, else from `labels` (those of the detector). limit: only
     the first so many frames. A frame without a label file counts as one without objects, and a note says how
@@ -33,7 +36,7 @@ def yolo_dataset(
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     description = _description(path)
-    pictures = _pictures(folder, description, split)
+    pictures, notes = _pictures(folder, description, split)
     categories = _categories(folder, description, labels)
     if not any(label_path(picture).is_file() for picture in pictures):
         raise InputError(
@@ -45,7 +48,8 @@ def yolo_dataset(
         label_file = label_path(picture)
         without += not label_file.is_file()
         images.append(_image(number, picture, label_file, categories))
-    notes = (f"{without} of {len(images)} frames have no label file and count as empty",) if without else ()
+    if without:
+        notes = (*notes, f"{without} of {len(images)} frames have no label file and count as empty")
     return Dataset(
         source=path, format="yolo", protocol="coco", categories=categories, images=tuple(images), notes=notes
     )
@@ -68,10 +72,35 @@ def _description(path: Path) -> DataYaml | None:
     return read_data_yaml(path)
 
 
-def _pictures(folder: Path, description: DataYaml | None, split: str) -> list[Path]:
+def _pictures(folder: Path, description: DataYaml | None, split: str) -> tuple[list[Path], tuple[str, ...]]:
+    """The pictures of a split, and notes on where they were found."""
     stated = description.splits.get(split) if description else None
     if description and stated:
-        return _stated_pictures(folder / (description.path or "."), stated)
+        places = _places(folder, description.path or ".", stated)
+        place = next((place for place in places if place.exists()), None)
+        if place is None:
+            tried = ", ".join(map(str, places))
+            raise InputError(
+                f"{folder}: {split} of its data.yaml is {stated}: expected pictures in one of {tried}, "
+                "got nothing there"
+            )
+        note = f"pictures are those of {place}; the data.yaml states {places[0]}, where nothing is"
+        return _listed_pictures(place), () if place == places[0] else (note,)
+    return _pictures_by_layout(folder, split), ()
+
+
+def _places(folder: Path, root: str, stated: str) -> list[Path]:
+    """Where a split may be, best first.
+
+    Written by hand and by tools: from the folder of the file, from a working folder above it, or with a
+    leading ../ that leads out of the data set.
+    """
+    below = re.sub(r"^(\.\./)+", "", stated)
+    roots = (folder / root, folder.resolve().parent / root, folder)
+    return list(dict.fromkeys((folder / root / stated, *(place / below for place in roots))))
+
+
+def _pictures_by_layout(folder: Path, split: str) -> list[Path]:
     for place in (folder / "images" / split, folder / split / "images"):
         if place.is_dir():
             return pictures_below(place)
@@ -88,8 +117,7 @@ def _pictures(folder: Path, description: DataYaml | None, split: str) -> list[Pa
     return pictures_below(images)
 
 
-def _stated_pictures(root: Path, stated: str) -> list[Path]:
-    place = root / stated
+def _listed_pictures(place: Path) -> list[Path]:
     if place.suffix != ".txt":
         return pictures_below(place)
     try:

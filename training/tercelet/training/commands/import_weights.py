@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from tercelet.contract.artefact import read_manifest
-from tercelet.contract.json_output import write_json
+from tercelet.contract.errors import InputError
+from tercelet.contract.json_output import STDOUT, check_json_place, write_json
 from tercelet.contract.manifest import Manifest
 
 SUMMARY = "import upstream weights (.pt, .pth, .safetensors) without running what is in them"
@@ -33,22 +35,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    from tercelet.training.importing.import_weights import import_weights
+    from tercelet.training.importing.import_weights import import_weights, output_of_import
 
+    check_json_place(arguments.json)
+    place = output_of_import(arguments.weights, arguments.output)
+    if arguments.json not in (None, STDOUT):
+        _check_apart(Path(arguments.json), weights=Path(arguments.weights), output=place)
     output = import_weights(
         arguments.weights,
         detector=arguments.detector,
-        output=arguments.output,
+        output=place,
         classes=arguments.classes,
         labels=arguments.labels,
         licence=arguments.licence,
         overwrite=arguments.overwrite,
+        report=lambda line: print(line, file=sys.stderr),
     )
     manifest = read_manifest(output)
-    if arguments.json:
+    if arguments.json is not None:
         write_json(arguments.json, {"output": str(output), "manifest": asdict(manifest)})
-    print(_summary(output, manifest), file=sys.stderr if arguments.json == "-" else sys.stdout)
+    print(_summary(output, manifest), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
     return 0
+
+
+def _check_apart(place: Path, *, weights: Path, output: Path) -> None:
+    """InputError if the JSON would replace the weights or lie where the checkpoint is to be."""
+    resolved, folder = place.resolve(), output.resolve()
+    if resolved == weights.resolve() or resolved == folder or folder in resolved.parents:
+        taken = weights if resolved == weights.resolve() else output
+        raise InputError(f"--json {place}: expected a place beside {taken}; choose another name")
 
 
 def _summary(output: Path, manifest: Manifest) -> str:
@@ -68,6 +83,6 @@ def _summary(output: Path, manifest: Manifest) -> str:
         ("made by", facts.producer or absent),
         ("source", f"{facts.source} ({facts.format}), sha256 {facts.sha256[:12]}..."),
         ("written to", str(output)),
-        ("next", f"tercelet export {output}"),
+        ("next", f"tercelet export {shlex.quote(str(output))}"),
     )
     return "\n".join(f"{name:<11} {value}" for name, value in rows)

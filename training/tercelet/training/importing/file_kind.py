@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes, so that a wrong one is refused by its name and not as "corrupt"."""
+"""Which reader takes a weight file; a wrong file is refused by its name and not as "corrupt"."""
 
 from __future__ import annotations
 
@@ -6,68 +6,82 @@ from pathlib import Path
 from typing import Literal
 
 from tercelet.contract.errors import InputError
-
-FileKind = Literal["zip", "pickle", "safetensors"]
-
-_AGAIN = "download it again"
-_HTML = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml")
-_LFS = b"version https://git-lfs"
-_TAR_MAGIC = (257, b"ustar")
-
-# (offset, bytes there, what it is and what to do)
-_OTHERS: tuple[tuple[int, bytes, str], ...] = (
-    (4, b"TFL3", "a TensorFlow Lite model; import the .pt it was made from"),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5); no detector of the list is imported from one"),
-    (0, b"GGUF", "a GGUF file; import the .pt it was made from"),
-    (0, b"\x93NUMPY", "a numpy array; expected the whole checkpoint"),
-    (0, b"\xff\xd8\xff", "a JPEG picture"),
-    (0, b"\x89PNG", "a PNG picture"),
-    (0, b"\x1f\x8b", "a gzip archive; unpack it first"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
-    (0, b"Rar!", "a RAR archive; unpack it first"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"\x7fELF", "a program or library"),
-    (*_TAR_MAGIC, "a tar archive; unpack it first (torch files older than 0.1.10 are not read)"),
+from tercelet.contract.file_kind import (
+    EMPTY,
+    HEAD_BYTES,
+    LFS_POINTER,
+    ONNX,
+    PAGE,
+    PICKLE,
+    SAFETENSORS,
+    TORCH_LEGACY,
+    ZIP,
+    FileKind,
+    kind_by_first_bytes,
 )
 
+WeightsKind = Literal["zip", "pickle", "safetensors"]
 
-def file_kind(data: bytes, path: Path) -> FileKind:
+_AGAIN = "download it again"
+_READERS: dict[FileKind, WeightsKind] = {
+    ZIP: "zip",
+    PICKLE: "pickle",
+    TORCH_LEGACY: "pickle",
+    SAFETENSORS: "safetensors",
+}
+_FROM_ITS_SOURCE = "import the .pt it was made from"
+_UNPACK = "unpack it first"
+# What to do with a file that holds no weights, by the name of its kind.
+_ADVICE = {
+    "onnx": _FROM_ITS_SOURCE,
+    "tflite": _FROM_ITS_SOURCE,
+    "tensorrt-engine": _FROM_ITS_SOURCE,
+    "ort": _FROM_ITS_SOURCE,
+    "gguf": _FROM_ITS_SOURCE,
+    "hdf5": "no detector of the list is imported from one",
+    "npy": "expected the whole checkpoint",
+    "gzip": _UNPACK,
+    "7z": _UNPACK,
+    "rar": _UNPACK,
+    "tar": f"{_UNPACK} (torch files older than 0.1.10 are not read)",
+}
+
+
+def weights_kind(data: bytes, path: Path) -> WeightsKind:
     """Which reader takes the file; InputError with what it is instead, and what to do."""
-    if not data:
+    kind = kind_by_first_bytes(data[:HEAD_BYTES], len(data))
+    if kind is not None and kind in _READERS:
+        return _READERS[kind]
+    if kind == EMPTY:
         raise InputError(f"{path}: the file is empty (0 bytes); {_AGAIN}")
-    head = data[:512]
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith(_HTML):
+    if kind == PAGE:
         raise InputError(
             f"{path}: expected weights, got a web page; the download saved the page of the link, "
             "use the link to the file itself"
         )
-    if text.startswith(_LFS):
+    if kind == LFS_POINTER:
         raise InputError(
             f"{path}: expected weights, got a git-LFS pointer of {len(data)} bytes; "
             "run git lfs pull in its repository, or download the file itself"
         )
-    for offset, magic, what in _OTHERS:
-        if head[offset:].startswith(magic):
-            raise InputError(f"{path}: expected weights of torch or safetensors, got {what}")
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return "zip"
-    if head.startswith(b"\x80") or path.suffix.lower() in (".pkl", ".pickle"):
+    if kind is not None:
+        raise _no_weights(path, kind)
+    if path.suffix.lower() in (".pkl", ".pickle"):
         return "pickle"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < len(data):
-        return "safetensors"
     return _by_contents(data, path)
 
 
-def _by_contents(data: bytes, path: Path) -> FileKind:
-    head = data[:512]
+def _no_weights(path: Path, kind: FileKind) -> InputError:
+    advice = f"; {_ADVICE[kind.name]}" if kind.name in _ADVICE else ""
+    return InputError(f"{path}: expected weights of torch or safetensors, got {kind}{advice}")
+
+
+def _by_contents(data: bytes, path: Path) -> WeightsKind:
+    head = data[:HEAD_BYTES]
     if path.suffix.lower() == ".onnx" or (
         head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b":", b"B")
     ):
-        raise InputError(
-            f"{path}: expected weights of torch or safetensors, got an ONNX model; "
-            "import the .pt it was made from"
-        )
+        raise _no_weights(path, ONNX)
     if path.suffix.lower() == ".safetensors":
         raise InputError(f"{path}: expected a safetensors header, got none or a cut-off one; {_AGAIN}")
     # Pickles of protocol 0 and 1 have no magic number, and the former are text; the machine reads them.

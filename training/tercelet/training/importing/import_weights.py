@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tercelet.contract.artefact import check_output_free
 from tercelet.contract.errors import InputError
 from tercelet.contract.labels import check_labels, labels_from_file, numbered_labels
 from tercelet.contract.manifest import Provenance
-from tercelet.training.checkpoint import write_checkpoint
 from tercelet.training.detectors.families import find_family
 from tercelet.training.importing.weights import UpstreamWeights, read_weights
-from tercelet.training.loading import load_upstream
 
 _LEVELS = 3
 # Of the last layer: its number, and the level in the name of a branch.
@@ -29,6 +27,7 @@ def import_weights(
     labels: str | Path | Sequence[str] | None = None,
     licence: str | None = None,
     overwrite: bool = False,
+    report: Callable[[str], object] | None = None,
 ) -> Path:
     """Import an upstream weight file as a checkpoint and return the checkpoint's folder.
 
@@ -36,19 +35,18 @@ def import_weights(
     default is the file's stem with -checkpoint, in the current folder. classes: refuse weights with another
     number; None takes what the weights have. labels: class names, or a text file with one a line; None takes
     the file's, or class_0, class_1, ... where it has none. licence: of the weights, where the file does not
-    state it or you hold another. Raises InputError or CheckFailedError; then nothing is left on disk.
+    state it or you hold another. report: is given a line where class names had to be made up.
+    Raises InputError or CheckFailedError; then nothing is left on disk.
     """
     path = Path(weights)
     find_family(detector)
-    output = check_output_free(output or f"{path.stem}-checkpoint", overwrite=overwrite)
-    given = None
-    if labels is not None:
-        given = (
-            labels_from_file(labels)
-            if isinstance(labels, (str, Path))
-            else check_labels(labels, where="labels")
-        )
+    output = check_output_free(output_of_import(path, output), kind="checkpoint", overwrite=overwrite)
+    given = _given_labels(labels)
     upstream = read_weights(path, names=given is None)
+    # Torch takes a second or two to load; what is refused so far is refused without it.
+    from tercelet.training.checkpoint import write_checkpoint
+    from tercelet.training.loading import load_upstream
+
     options = {} if classes is None else {"classes": classes}
     try:
         model = load_upstream(detector, upstream.state, **options)
@@ -62,7 +60,35 @@ def import_weights(
         source=upstream.state,
         overwrite=overwrite,
     )
+    if report and given is None and upstream.class_names is None:
+        report(
+            f"{path}: has no class names; made up {_span(numbered_labels(model.classes))}, "
+            "give the right ones with --labels FILE"
+        )
     return output
+
+
+def _span(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def output_of_import(weights: str | Path, output: str | Path | None) -> Path:
+    """Where `import_weights` writes with these arguments. Raises InputError for an empty name."""
+    if output is None:
+        return Path(f"{Path(weights).stem}-checkpoint")
+    if not str(output):
+        raise InputError("output: expected the name of a folder, got an empty one; leave -o out or name one")
+    return Path(output)
+
+
+def _given_labels(labels: str | Path | Sequence[str] | None) -> tuple[str, ...] | None:
+    if labels is None:
+        return None
+    if not isinstance(labels, (str, Path)):
+        return check_labels(labels, where="labels")
+    if not str(labels):
+        raise InputError("labels: expected a text file, got an empty name; leave --labels out or name a file")
+    return labels_from_file(labels)
 
 
 def _note_on_levels(names: Iterable[str]) -> str:
@@ -78,7 +104,7 @@ def _note_on_levels(names: Iterable[str]) -> str:
 def _labels(
     given: tuple[str, ...] | None, upstream: UpstreamWeights, classes: int, path: Path
 ) -> tuple[str, ...]:
-    names = given or upstream.class_names or numbered_labels(classes)
+    names = next((n for n in (given, upstream.class_names) if n is not None), numbered_labels(classes))
     if len(names) != classes:
         origin = "the labels" if given else "the names in the file"
         raise InputError(

@@ -10,14 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _SHOWN = 80
+_SHOWN_BITS = 128
 
 
-def quoted(text: Any) -> str:
-    """Text from a file, made fit for a terminal: no control characters, at most 80 characters."""
-    if not isinstance(text, str):
-        return f"<{type(text).__name__}>"
-    clean = "".join(c if c.isprintable() else "?" for c in text[: _SHOWN + 1])
-    return clean if len(text) <= _SHOWN else clean[: _SHOWN - 3] + "..."
+def quoted(value: Any) -> str:
+    """Text or a number from a file, made fit for a terminal: printable, at most 80 characters.
+
+    Of anything else only the type's name is shown: a small file can hold a list that takes hours to print.
+    """
+    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= _SHOWN_BITS):
+        return str(value)
+    if not isinstance(value, str):
+        return f"<{type(value).__name__}>"
+    clean = "".join(c if c.isprintable() else "?" for c in value[: _SHOWN + 1])
+    return clean if len(value) <= _SHOWN else clean[: _SHOWN - 3] + "..."
 
 
 @dataclass(frozen=True, slots=True)

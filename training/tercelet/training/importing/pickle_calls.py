@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tercelet.training.importing.inert import Global, InertObject, Storage, StridedTensor
+from tercelet.training.importing.inert import Global, InertObject, Storage, StridedTensor, quoted
 
 Arguments = tuple[Any, ...]
 Call = Callable[[Arguments], Any]
@@ -17,6 +17,8 @@ Call = Callable[[Arguments], Any]
 MAX_DIMENSIONS = 16
 _KEY_TUPLE = 16
 _KEY_INTEGER = 1 << 62
+# torch counts elements in 64 bits with a sign.
+_SIZE_BITS = 63
 
 
 class UnexpectedArgumentsError(ValueError):
@@ -26,13 +28,14 @@ class UnexpectedArgumentsError(ValueError):
 def dictionary_key(key: Any) -> Any:
     """The key if it is cheap and safe to hash; UnexpectedArgumentsError otherwise.
 
-    A tuple is hashed by recursion in C without a limit, so that only flat, short ones may be keys.
+    A tuple is hashed by recursion in C without a limit, so that only flat, short ones may be keys. Numbers in
+    one become text, because it is easy to make thousands of tuples of numbers that have one hash.
     """
     if isinstance(key, tuple):
         if len(key) > _KEY_TUPLE or any(isinstance(part, tuple) for part in key):
             raise UnexpectedArgumentsError("expected plain dictionary keys, got a nested tuple")
-        return tuple(dictionary_key(part) for part in key)
-    if isinstance(key, (list, dict, set)):
+        return tuple(quoted(part) if isinstance(part, (int, float)) else dictionary_key(part) for part in key)
+    if isinstance(key, (list, dict, set, Storage)):
         raise UnexpectedArgumentsError(f"expected plain dictionary keys, got a {type(key).__name__}")
     if isinstance(key, int) and not -_KEY_INTEGER < key < _KEY_INTEGER:
         raise UnexpectedArgumentsError("expected dictionary keys of at most 62 bits")
@@ -110,6 +113,8 @@ def _size(value: Any, *, name: str) -> tuple[int, ...]:
         raise UnexpectedArgumentsError(f"expected the {name} of a tensor as a tuple of at most 16 integers")
     if any(side < 0 for side in value):
         raise UnexpectedArgumentsError(f"expected the {name} of a tensor not to be negative")
+    if any(side.bit_length() > _SIZE_BITS for side in value):
+        raise UnexpectedArgumentsError(f"expected the {name} of a tensor within {_SIZE_BITS} bits")
     return tuple(value)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tercelet.contract.errors import InputError
 from tercelet.training.importing.inert import quoted
 from tercelet.training.importing.pickle_calls import MAX_DIMENSIONS, is_integer
-from tercelet.training.importing.tensors import float32_from_bfloat16, is_possible_shape
+from tercelet.training.importing.tensors import check_tensor_name, float32_from_bfloat16, is_possible_shape
 
 MAX_HEADER_BYTES = 16 << 20
 _TYPES = {
@@ -43,7 +43,7 @@ def read_safetensors(data: bytes, *, where: str) -> tuple[dict[str, NDArray[Any]
     body = memoryview(data)[start:]
     arrays, position = {}, 0
     for name, record in sorted(header.items(), key=lambda item: _begin(item[1])):
-        begin, end, dtype, shape = _record(name, record, where)
+        begin, end, dtype, shape = _record(check_tensor_name(name, where=where), record, where)
         if begin != position or end > len(body):
             raise InputError(
                 f"{where}: {quoted(name)}: expected bytes from {position} on and within {len(body)}, "
@@ -95,9 +95,13 @@ def _record(name: str, record: Any, where: str) -> tuple[int, int, str, tuple[in
     numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [-1]
     if not all(is_integer(v) and 0 <= v < 1 << 48 for v in numbers) or len(offsets) != 2:
         raise InputError(f"{where}: {quoted(name)}: expected whole numbers as shape and data_offsets")
+    if len(shape) > MAX_DIMENSIONS:  # before they are multiplied: a header can hold a million of them
+        raise InputError(
+            f"{where}: {quoted(name)}: expected at most {MAX_DIMENSIONS} dimensions, got {len(shape)}"
+        )
     begin, end = offsets
     wanted = math.prod(shape) * np.dtype(_TYPES[dtype]).itemsize
-    if len(shape) > MAX_DIMENSIONS or not is_possible_shape(shape) or end - begin != wanted:
+    if not is_possible_shape(shape) or end - begin != wanted:
         raise InputError(
             f"{where}: {quoted(name)}: expected {quoted(str(wanted))} bytes for shape "
             f"{quoted(str(shape))}, got {end - begin}"

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from tercelet.contract.errors import InputError
 from tercelet.training.importing.inert import InertObject, StridedTensor, quoted
-from tercelet.training.importing.tensors import StorageBlocks, array_from_tensor
+from tercelet.training.importing.tensors import MAX_NAME, StorageBlocks, array_from_tensor, check_tensor_name
 
 MAX_PARTS = 20_000
 MAX_DEPTH = 64
-_MAX_NAME = 300
 # Half precision doubles in float32; tied weights may occur more than once.
 _MAX_GROWTH = 8
 _GROWTH_FLOOR = 1 << 20
@@ -51,9 +50,7 @@ def state_of(model: Any, blocks: StorageBlocks, *, file_bytes: int, where: str) 
     arrays: dict[str, NDArray[Any]] = {}
     copied = 0
     for name, tensor in named:
-        if not isinstance(name, str) or len(name) > _MAX_NAME or not name.isprintable():
-            raise InputError(f"{where}: expected printable tensor names, got {quoted(name)}")
-        if name in arrays:
+        if check_tensor_name(name, where=where) in arrays:
             raise InputError(f"{where}: the tensor {quoted(name)} occurs twice; the file is made by hand")
         array = array_from_tensor(tensor, blocks, where=where)
         copied += array.nbytes
@@ -97,7 +94,7 @@ def _walk(root: InertObject, where: str) -> Iterator[tuple[str, StridedTensor]]:
         # Counted before they are looked at: shared parts make a small file stand for an endless tree.
         parts = [module.attributes.get(kind) for kind in ("_parameters", "_buffers", "_modules")]
         visited += 1 + sum(len(part) for part in parts if isinstance(part, dict))
-        if visited > MAX_PARTS or depth > MAX_DEPTH or len(prefix) > _MAX_NAME:
+        if visited > MAX_PARTS or depth > MAX_DEPTH or len(prefix) > MAX_NAME:
             raise InputError(
                 f"{where}: the module tree has more than {MAX_PARTS} parts or {MAX_DEPTH} levels; refused"
             )
@@ -118,12 +115,12 @@ def _own_tensors(prefix: str, module: InertObject, where: str) -> Iterator[tuple
             if tensor is None or (kind == "_buffers" and name in skipped):
                 continue
             if not isinstance(tensor, StridedTensor):
-                raise InputError(f"{where}: {quoted(prefix + str(name))}: expected a tensor")
+                raise InputError(f"{where}: {quoted(prefix + name)}: expected a tensor")
             yield f"{prefix}{name}", tensor
 
 
 def _dictionary(module: InertObject, kind: str, where: str) -> dict[str, Any]:
     found = module.attributes.get(kind, {})
-    if not isinstance(found, dict) or not all(isinstance(n, str) and len(n) <= _MAX_NAME for n in found):
+    if not isinstance(found, dict) or not all(isinstance(n, str) and len(n) <= MAX_NAME for n in found):
         raise InputError(f"{where}: {module.cls}: {kind}: expected a dictionary by name")
     return found

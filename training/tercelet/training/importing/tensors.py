@@ -27,6 +27,7 @@ _NUMPY_TYPES = {
     "BoolStorage": "?",
 }
 _MAX_NUMEL = 1 << 40
+MAX_NAME = 300
 _FLOATS = ("f2", "f4", "f8")
 _STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 
@@ -52,7 +53,7 @@ def storage_from_identity(identity: Any, where: str) -> Storage:
             f"{where}: expected storages of {', '.join(_NUMPY_TYPES)}, "
             f"got {kind if isinstance(kind, Global) else quoted(kind)}"
         )
-    if not isinstance(key, str) or not is_integer(numel) or numel < 0:
+    if not isinstance(key, str) or not is_integer(numel) or not 0 <= numel <= _MAX_NUMEL:
         raise InputError(
             f"{where}: expected the key and length of a storage, got others; the file is damaged"
         )
@@ -94,7 +95,11 @@ def array_from_tensor(tensor: StridedTensor, blocks: StorageBlocks, *, where: st
     flat: NDArray[Any] = np.frombuffer(blocks(storage), dtype=dtype)
     if numel == 0:
         return np.zeros(tensor.shape, np.float32 if name in (*_FLOATS, "u2") else np.dtype(name))
-    steps = tuple(step * dtype.itemsize for step in tensor.strides)
+    # The stride of a side of length 1 is never taken, and files state anything there.
+    steps = tuple(
+        step * dtype.itemsize if side > 1 else 0
+        for side, step in zip(tensor.shape, tensor.strides, strict=True)
+    )
     view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, steps, writeable=False)
     if storage.kind == _BFLOAT16:
         return float32_from_bfloat16(view)
@@ -102,6 +107,13 @@ def array_from_tensor(tensor: StridedTensor, blocks: StorageBlocks, *, where: st
         return np.array(view.view(np.uint8) != 0)
     with np.errstate(all="ignore"):  # a double too large becomes infinite; who uses the numbers checks them
         return np.array(view, dtype=np.float32 if name in _FLOATS else np.dtype(name), order="C")
+
+
+def check_tensor_name(name: Any, *, where: str) -> str:
+    """The name if it is text fit for a terminal, of at most 300 characters; InputError otherwise."""
+    if not isinstance(name, str) or len(name) > MAX_NAME or not name.isprintable():
+        raise InputError(f"{where}: expected printable tensor names, got {quoted(name)}")
+    return name
 
 
 def is_possible_shape(shape: Iterable[int]) -> bool:

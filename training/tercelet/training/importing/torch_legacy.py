@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tercelet.contract.errors import InputError
+from tercelet.contract.file_kind import TORCH_LEGACY_MAGIC
 from tercelet.training.importing.inert import Global, Storage, quoted
 from tercelet.training.importing.pickle_machine import read_pickle
 from tercelet.training.importing.tensors import (
@@ -17,7 +18,6 @@ from tercelet.training.importing.tensors import (
     storage_from_identity,
 )
 
-_MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
 
@@ -25,14 +25,14 @@ def read_torch_legacy(data: bytes, path: Path) -> tuple[Any, StorageBlocks]:
     """The checkpoint as inert data, and its storages. Raises InputError for anything that is not one."""
     where = str(path)
     stream = io.BytesIO(data)
-    if read_pickle(stream, where=where) != _MAGIC:
+    if read_pickle(stream, where=where) != TORCH_LEGACY_MAGIC:
         raise InputError(
             f"{path}: a pickle, but not one that torch.save wrote; give the weights as a torch checkpoint "
             "or as .safetensors"
         )
     protocol = read_pickle(stream, where=where)
     if protocol != _PROTOCOL:
-        raise InputError(f"{path}: expected torch's file protocol {_PROTOCOL}, got {quoted(str(protocol))}")
+        raise InputError(f"{path}: expected torch's file protocol {_PROTOCOL}, got {quoted(protocol)}")
     system = read_pickle(stream, where=where)
     little = system.get("little_endian", True) if isinstance(system, dict) else True
     storages: dict[str, Storage] = {}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tercelet.contract.errors import InputError
 from tercelet.training.importing.description import class_names_of, image_size_of, producer_of, text_of
-from tercelet.training.importing.file_kind import file_kind
+from tercelet.training.importing.file_kind import weights_kind
 from tercelet.training.importing.safetensors_file import read_safetensors
 from tercelet.training.importing.state import model_of, state_of
 from tercelet.training.importing.torch_legacy import read_torch_legacy
@@ -50,7 +50,7 @@ def read_weights(path: str | Path, *, names: bool = True) -> UpstreamWeights:
     """
     path = Path(path)
     data = _bytes_of(path)
-    kind = file_kind(data, path)
+    kind = weights_kind(data, path)
     sha256 = hashlib.sha256(data).hexdigest()
     where = str(path)
     if kind == "safetensors":
