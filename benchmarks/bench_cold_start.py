@@ -5,7 +5,8 @@
 
 Runs in turn, ABAB: `tercelet --help`, an interpreter that imports numpy, onnxruntime and cv2 and nothing
 more, `tercelet run`, and with the last two options ultralytics' own prediction on an ONNX file it exported,
-from an environment of its own. Prints medians and quartiles of wall time, CPU time and peak resident memory.
+from Python and by its command, in an environment of its own. Prints medians and quartiles of wall time, CPU
+time and peak resident memory.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def main() -> None:
     if arguments.peer_python:
         peer = [str(arguments.peer_python), "-c", PEER]
         ways["ultralytics"] = [*peer, str(arguments.peer_model), str(arguments.picture)]
+        command = [str(arguments.peer_python.with_name("yolo")), "predict", "task=detect", "save=False"]
+        ways["yolo predict"] = [*command, f"model={arguments.peer_model}", f"source={arguments.picture}"]
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for index in range(arguments.rounds + 1):
         for name, command in ways.items():
@@ -90,14 +93,14 @@ def main() -> None:
         for a, b in zip(samples["tercelet run"], samples["imports alone"], strict=True)
     ]
     print(f"CPU time above the imports: {statistics.median(extra):.0f} ms")
-    if "ultralytics" in samples:
+    for peer_name in [name for name in ("ultralytics", "yolo predict") if name in samples]:
         for key in ("wall_ms", "cpu_ms", "peak_mb"):
             ratios = [
-                p[key] / o[key] for p, o in zip(samples["ultralytics"], samples["tercelet run"], strict=True)
+                p[key] / o[key] for p, o in zip(samples[peer_name], samples["tercelet run"], strict=True)
             ]
             spread = summary(ratios)
             quartiles = f"({spread['q1']:.1f}..{spread['q3']:.1f})"
-            print(f"ultralytics / tercelet, {key}: {spread['median']:.1f} {quartiles}")
+            print(f"{peer_name} / tercelet run, {key}: {spread['median']:.1f} {quartiles}")
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 

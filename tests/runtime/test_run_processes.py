@@ -183,7 +183,7 @@ def test_a_pipe_that_closes_is_no_error(tiny_bundle: Path, long_clip: Path) -> N
         (">&-", [], 0, "3 frames"),
         ("2>&-", [], 0, ""),
         (">&- 2>&-", ["--verbose"], 0, ""),
-        (">&-", ["--json", "-"], 0, "3 frames"),
+        (">&-", ["--json", "-"], 2, "stdout"),
         (">/dev/full", [], 2, "stdout: results cannot be written: No space left on device"),
         (">/dev/full", ["--json", "-"], 2, "-: results cannot be written: No space left on device"),
     ],
