@@ -88,10 +88,6 @@ def demo(
     say = report or (lambda line: None)
     check_json_place(json)
     output = _own_folder(Path(output))
-    if (weights is None) != (detector is None):
-        raise InputError("expected weights and detector together, got one of them; say which network it is")
-    if weights is not None and not Path(weights).is_file():
-        raise InputError(f"{weights}: expected a file with weights, nothing is there; check the path")
     weights, detector, images, data = _sources(weights, detector, images, data, output)
     say(f"1/5 import: {weights or 'no weights given, an untrained network instead'}")
     checkpoint = _checkpoint(output, weights, detector)
@@ -154,6 +150,10 @@ def _sources(
     output: Path,
 ) -> tuple[Path | None, str, list[Path], Path | None]:
     """What was given, and for what was not the neighbour's, and for what is not there something made here."""
+    if (weights is None) != (detector is None):
+        raise InputError("expected weights and detector together, got one of them; say which network it is")
+    if weights is not None and not Path(weights).is_file():
+        raise InputError(f"{weights}: expected a file with weights, nothing is there; check the path")
     here = _NEIGHBOUR.is_dir()
     if weights is None and here:
         weights, detector = _NEIGHBOUR / _OFFICIAL, _FALLBACK_DETECTOR

@@ -91,11 +91,7 @@ def run(
     check_json_place(json)
     folder = given_path(bundle, name="bundle")
     named = [sources] if isinstance(sources, (str, Path)) else list(sources)
-    if not named:
-        raise InputError("expected at least one source, got none")
-    if limit is not None and limit < 1:
-        raise InputError(f"limit: expected at least 1 frame, got {limit}")
-    kinds = [check_source(source) for source in named]
+    kinds = _checked_kinds(named, limit)
     files = [path for source, kind in zip(named, kinds, strict=True) for path in files_of(source, kind)]
     _check_apart(json, folder, files)
     with ExitStack() as stack:
@@ -122,6 +118,15 @@ def run(
             if not work.ended:
                 work.take(source, kind)
         return work.summary()
+
+
+def _checked_kinds(sources: Sequence[str | Path], limit: int | None) -> list[Kind]:
+    """What each source is; InputError for none at all, for one that is none, and for an impossible limit."""
+    if not sources:
+        raise InputError("expected at least one source, got none")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit: expected at least 1 frame, got {limit}")
+    return [check_source(source) for source in sources]
 
 
 def _check_apart(json: str | Path | None, bundle: Path, files: Sequence[Path]) -> None:
