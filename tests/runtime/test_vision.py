@@ -386,3 +386,18 @@ def test_the_letterbox_benchmark_runs_and_every_way_gives_the_same_pixels(tmp_pa
     frames = json.loads((tmp_path / "x.json").read_text())["frames"]
     for result in frames.values():
         assert result["ratio"]["numpy"]["levels"] <= RESIZE_LEVELS
+
+
+def test_in_a_crowd_small_boxes_keep_their_colour_and_lose_their_label() -> None:
+    frame = np.zeros((400, 400, 3), np.uint8)
+    rows, cols = np.divmod(np.arange(40), 8)
+    corners = np.stack([cols * 45 + 10, rows * 70 + 40], 1).astype(np.float32)
+    boxes = np.concatenate([corners, corners + 12], 1)
+
+    def painted(count: int) -> float:
+        found = Detections(
+            boxes[:count], np.full(count, 0.5, np.float32), np.zeros(count, np.int64), ("a long name",)
+        )
+        return float((vision.draw_detections(frame, found).max(axis=2) > 0).sum()) / count
+
+    assert painted(31) < painted(30) / 3

@@ -38,6 +38,8 @@ _DEFAULT_FPS = 30.0
 # After a packet that cannot be decoded OpenCV answers as it does at the end of the file; asking again goes
 # on behind it. This many refusals in a row are taken for the end.
 _LONGEST_GAP = 50
+# With more detections than this a label wider than its box hides its neighbours: the colour has to tell.
+_CROWD = 30
 
 
 @cache
@@ -178,7 +180,10 @@ def resize_bilinear_into(source: Image, target: Image) -> None:
 
 
 def draw_detections(frame: Image, detections: Detections) -> Image:
-    """A copy of (H, W, 3) uint8 BGR with a box and a legible label for each detection, the best on top."""
+    """A copy of (H, W, 3) uint8 BGR with a box and a legible label for each detection, the best on top.
+
+    Among more than 30 detections only those get a label whose box is as wide as the text.
+    """
     cv2 = _opencv()
     picture = frame.copy()
     height, width = frame.shape[:2]
@@ -204,6 +209,9 @@ def _draw_label(cv2: Any, picture: Image, detections: Detections, index: int) ->
     (text_width, ascent), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     pad = max(1, round(scale * 4))
     size = (text_width + 2 * pad, ascent + descent + 2 * pad)
+    box_width = float(detections.boxes[index, 2] - detections.boxes[index, 0])
+    if len(detections) > _CROWD and box_width < size[0]:
+        return
     left, top = label_corner(detections.boxes[index], size=size, frame_size=(width, height))
     blue, green, red = color_for(int(detections.class_ids[index]))
     bright = 0.114 * blue + 0.587 * green + 0.299 * red > 140
