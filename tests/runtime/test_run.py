@@ -47,7 +47,7 @@ def test_a_picture_gives_one_line_on_stdout_and_a_summary_on_stderr(
         r"  \(read [\d.]+, preprocess [\d.]+, infer [\d.]+, postprocess [\d.]+ ms\)\n",
         captured.out,
     )
-    assert re.match(r"1 frames, \d detections in [\d.]+ s \(read .* ms a frame\)\n$", captured.err)
+    assert re.match(r"1 frame, \d detections in [\d.]+ s \(read .* ms a frame\)\n$", captured.err)
 
 
 def test_the_results_are_those_of_the_pipeline(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:

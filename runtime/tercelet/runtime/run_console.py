@@ -77,7 +77,8 @@ def line_from_frame(frame: Frame, detections: Detections, labels: Counter[str]) 
 
 def line_from_summary(summary: RunSummary) -> str:
     """Frames, detections, time, and what was dropped or left undone, in one line."""
-    text = f"{summary.frames} frames, {summary.detections} detections in {summary.seconds:.1f} s"
+    noun = "frame" if summary.frames == 1 else "frames"
+    text = f"{summary.frames} {noun}, {summary.detections} detections in {summary.seconds:.1f} s"
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in summary.timing_ms.items())
     if stages:
         text += f" ({stages} ms a frame)"
