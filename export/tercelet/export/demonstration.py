@@ -103,9 +103,7 @@ def demo(
     drawn = output / "pictures"
     before = _times(drawn)
     summary = run(bundle, images, json=output / "detections.jsonl", save=drawn)
-    comparison = compare(checkpoint, bundle, images=images, quiet=True)
-    if not comparison.agrees:
-        raise CheckFailedError(f"{bundle}: does not find what {checkpoint} finds: {comparison.reason}")
+    comparison = _agreement(checkpoint, bundle, images)
     say(f"4/5 evaluate: {data or 'skipped, no labelled frames (--data)'}")
     evaluation = evaluate(bundle, data, quiet=True) if data else None
     say("5/5 benchmark")
@@ -126,6 +124,14 @@ def demo(
     if json is not None:
         write_json(json, result.record())
     return result
+
+
+def _agreement(checkpoint: Path, bundle: Path, images: Sequence[str | Path]) -> ComparisonResult:
+    """Both on the same frames; CheckFailedError if they do not find the same."""
+    comparison = compare(checkpoint, bundle, images=images, quiet=True)
+    if not comparison.agrees:
+        raise CheckFailedError(f"{bundle}: does not find what {checkpoint} finds: {comparison.reason}")
+    return comparison
 
 
 def _own_folder(output: Path) -> Path:

@@ -35,7 +35,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     folder = Path(folder)
     path = folder / MANIFEST_NAME
     if not folder.is_dir():
-        what = "a file" if folder.exists() else "nothing there"
+        what = "a file" if folder.exists() else "nothing there; check the path"
         raise InputError(f"{folder}: expected a folder made by tercelet import or export, got {what}")
     if not path.is_file():
         raise InputError(
@@ -127,7 +127,7 @@ def new_artefact(output: str | Path, *, kind: ArtefactKind, overwrite: bool = Fa
         yield folder
         folder.chmod(0o777 & ~_umask())
         _put_in_place(folder, check_output_free(output, kind=kind, overwrite=overwrite))
-    except BaseException:
+    except BaseException:  # Ctrl-C too must leave nothing; re-raised
         shutil.rmtree(folder, ignore_errors=True)
         for parent in missing:
             if parent.is_dir() and not any(parent.iterdir()):

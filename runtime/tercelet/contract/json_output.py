@@ -31,11 +31,14 @@ def check_json_place(destination: str | Path | None) -> None:
         return
     if not str(destination):
         raise InputError("--json: expected a file name, or - for stdout, got an empty name")
-    path = Path(destination)
+    # Resolved: "missing/../photo.jpg" is not there yet, and would be once the folder is made.
+    path = Path(destination).resolve()
     if path.is_dir():
-        raise InputError(f"{path}: expected a file for the results, got a folder; add a file name")
+        raise InputError(f"{destination}: expected a file for the results, got a folder; add a file name")
     if path.exists() and path.suffix.lower() in _PRECIOUS:
-        raise InputError(f"{path}: --json would overwrite this file, which is no JSON; choose another name")
+        raise InputError(
+            f"{destination}: --json would overwrite this file, which is no JSON; choose another name"
+        )
     check_folder(path.parent)
 
 
@@ -61,12 +64,12 @@ def write_json(destination: str | Path, value: Any) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    path = Path(destination)
+    path = Path(destination).resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error}; choose another --json FILE") from error
+        raise InputError(f"{destination}: cannot be written: {error}; choose another --json FILE") from error
 
 
 def _finite(value: Any) -> Any:

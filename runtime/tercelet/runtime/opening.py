@@ -52,7 +52,7 @@ def open_pipeline(
         if check_golden:
             run_golden_check(folder, manifest, session)
         return SinglePipeline(manifest, session, postprocess=postprocess, color=color)
-    except BaseException:
+    except BaseException:  # Ctrl-C too must release the engine; re-raised
         session.close()
         raise
 

@@ -73,16 +73,16 @@ class ResultLines:
         """Make the file and its folder, if that has not been done."""
         if self._descriptor is not None:
             return
-        path = Path(self.target)
         try:
-            if str(path) == STDOUT:
+            if str(self.target) == STDOUT:
                 self._descriptor = os.dup(1)
                 return
+            path = Path(self.target).resolve()  # the place that check_json_place looked at
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
             self._descriptor = os.open(path, flags, 0o666)
         except OSError as error:
-            raise InputError(f"{path}: results cannot be written: {error.strerror}") from error
+            raise InputError(f"{self.target}: results cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
         """Give the file back; safe to call twice."""

@@ -131,9 +131,11 @@ def _checked_kinds(sources: Sequence[str | Path], limit: int | None) -> list[Kin
 
 def _check_apart(json: str | Path | None, bundle: Path, files: Sequence[Path]) -> None:
     """InputError if the results would be written over a file that the run reads."""
-    if json is None or str(json) == STDOUT or not Path(json).exists():
+    if json is None or str(json) == STDOUT:
         return
-    place = Path(json)
+    place = Path(json).resolve()  # as check_json_place does
+    if not place.exists():
+        return
     parts = bundle.iterdir() if bundle.is_dir() else ()
     if any(path.exists() and place.samefile(path) for path in (*files, *parts)):
         raise InputError(f"{json}: the results would replace a file that is read; name another file")

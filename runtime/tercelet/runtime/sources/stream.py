@@ -77,7 +77,7 @@ class StreamSource:
         try:
             while not self._opened.wait(_POLL_S) and not stop.is_set():
                 pass
-        except BaseException:
+        except BaseException:  # Ctrl-C too must end the reader; re-raised
             self.close()
             raise
         if self._failure is not None:

@@ -51,7 +51,7 @@ def open_dataset(
 def detect_format(path: Path, *, split: str = "val") -> DatasetFormat:
     """Which format the path looks like; InputError that lists what would be recognised."""
     if not path.exists():
-        raise InputError(f"{path}: expected a data set, got nothing there")
+        raise InputError(f"{path}: expected a data set, got nothing there; check the path")
     if path.is_file() and path.suffix.lower() == ".json":
         return "coco"
     if path.is_file() and path.suffix.lower() in (".yaml", ".yml"):

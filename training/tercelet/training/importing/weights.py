@@ -85,7 +85,8 @@ def _bytes_of(path: Path) -> bytes:
         raise InputError(f"{path}: expected a weight file, got a folder; name the file in it")
     if not path.is_file():
         raise InputError(
-            f"{path}: expected a weight file, got {'no regular file' if path.exists() else 'nothing'}"
+            f"{path}: expected a weight file, got {'no regular file' if path.exists() else 'nothing'}; "
+            "check the path"
         )
     try:
         size = path.stat().st_size
