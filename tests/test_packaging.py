@@ -35,10 +35,10 @@ def test_the_wheel_holds_only_tercelet(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert tops == {"tercelet", next(top for top in tops if top.endswith(".dist-info"))}
     assert {name.split("/")[1] for name in names if name.startswith("tercelet/")} == {
-        "contract", "runtime", "export", "evaluation", "training",
+        "contract", "runtime", "ops", "export", "evaluation", "training",
     }  # fmt: skip
     assert not [name for name in names if name.endswith((".so", ".onnx", ".pt", ".safetensors", ".jpg"))]
-    assert sum(name.endswith("py.typed") for name in names) == 5
+    assert sum(name.endswith("py.typed") for name in names) == 6
 
 
 def requirements_of(wheel: Path, extra: str) -> list[Requirement]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from networks import lively_detector
+from safetensors.numpy import save_file
 
 from tercelet.contract.errors import InputError
-from tercelet.training import build, load_upstream
+from tercelet.training import build, import_weights, load_checkpoint, load_upstream
 
 SMALL = ("yolov5n", "yolov8n")
 OWN_ANCHORS = [[[5.0, 6.5], [9.0, 8.0]], [[20.0, 24.0], [31.0, 29.0]], [[60.0, 80.0], [130.0, 120.0]]]
@@ -196,3 +199,195 @@ def test_an_option_that_contradicts_the_state_is_refused(
 def test_options_that_agree_with_the_state_are_accepted(states: dict[str, State]) -> None:
     model = load_upstream("yolov8n", states["yolov8n"], classes=3, class_width=64)
     assert load_upstream("yolov8n", states["yolov8n"], **model.options).options == model.options
+
+
+OFFICIAL = "yolov5n-akconv-official"
+# The published five taps, and other shapes such as the authors show beside them.
+PUBLISHED = (0, 0, 0, 1, 1, 0, 1, 1, 2, 0)
+CROSS = (-1, 0, 0, -1, 0, 0, 0, 1, 1, 0)
+LINE = (0, 0, 0, 1, 0, 2, 0, 3, 0, 4)
+# Columns before rows of the two by two taps.
+BY_COLUMN = (0, 0, 1, 0, 0, 1, 1, 1, 2, 0)
+
+
+@pytest.fixture(scope="module")
+def akconv() -> Any:
+    """The official variant with offsets that differ from place to place."""
+    made = lively_detector(OFFICIAL, classes=3)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if name.endswith("p_conv.weight"):
+                parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return made
+
+
+@pytest.fixture(scope="module")
+def akconv_state(akconv: Any) -> State:
+    """Its state, as numpy arrays."""
+    return {key: value.numpy() for key, value in akconv.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def image() -> torch.Tensor:
+    """A picture of soft noise, wider than high."""
+    coarse = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(3))
+    return torch.nn.functional.interpolate(coarse, (64, 96))
+
+
+def table_tensor(taps: tuple[int, ...]) -> Any:
+    """A table as LDConv keeps it: rows, then columns."""
+    return np.array(taps[0::2] + taps[1::2], np.int64).reshape(1, -1, 1, 1)
+
+
+def with_tables(tables: dict[int, tuple[int, ...]], state: State) -> State:
+    """The state with an LDConv table for some layers, by their number."""
+    return {**state, **{f"model.{layer}.p_n": table_tensor(taps) for layer, taps in tables.items()}}
+
+
+def flat_weights(state: State) -> State:
+    """The state with the convolutions of AKConv stored as (O, C * N, 1, 1)."""
+    return {
+        key: value.reshape(value.shape[0], -1, 1, 1) if key.endswith(".conv.0.weight") else value
+        for key, value in state.items()
+    }
+
+
+@pytest.mark.parametrize("taps", [1, 3, 6])
+def test_the_number_of_taps_is_taken_from_the_state(taps: int) -> None:
+    state = build(OFFICIAL, classes=2, taps=taps).state_dict()
+    assert load_upstream(OFFICIAL, state).options["taps"] == taps
+    with pytest.raises(InputError, match=rf"taps=4 was asked for, but the weights have taps={taps}"):
+        load_upstream(OFFICIAL, state, taps=4)
+
+
+@torch.no_grad()
+def test_convolutions_stored_as_pointwise_are_the_same_detector(
+    akconv: Any, akconv_state: State, image: torch.Tensor
+) -> None:
+    loaded = load_upstream(OFFICIAL, flat_weights(akconv_state))
+    assert loaded.state_dict()["model.1.conv.0.weight"].shape == (32, 16, 5, 1)
+    assert torch.equal(loaded(image).scores, akconv(image).scores)
+
+
+@torch.no_grad()
+def test_ldconvs_own_copy_of_the_published_table_changes_nothing(
+    akconv: Any, akconv_state: State, image: torch.Tensor
+) -> None:
+    layers = (1, 3, 5, 7, 18, 21)
+    loaded = load_upstream(OFFICIAL, with_tables(dict.fromkeys(layers, PUBLISHED), akconv_state))
+    assert list(loaded.state_dict()) == list(akconv_state)
+    assert torch.equal(loaded(image).scores, akconv(image).scores)
+
+
+def test_three_taps_or_fewer_in_published_order_need_no_table() -> None:
+    state = with_tables({1: (0, 0, 0, 1, 1, 0)}, dict(build(OFFICIAL, taps=3).state_dict()))
+    assert load_upstream(OFFICIAL, state).options["tables"] == []
+
+
+@torch.no_grad()
+def test_every_layer_has_the_table_that_the_state_holds_for_it(
+    akconv: Any, akconv_state: State, image: torch.Tensor
+) -> None:
+    loaded = load_upstream(OFFICIAL, with_tables({21: CROSS, 3: LINE}, akconv_state))
+    assert loaded.options["tables"] == [[], list(LINE), [], [], [], list(CROSS)]
+    taps = {name: part.taps for name, part in loaded.named_modules() if hasattr(part, "taps")}
+    assert list(taps.values()) == [PUBLISHED, LINE, PUBLISHED, PUBLISHED, PUBLISHED, CROSS]
+    before, after = akconv.layer_outputs(image), loaded.layer_outputs(image)
+    same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert same[:3] == [True] * 3
+    assert not same[3]
+    assert not same[21]
+
+
+def test_tables_reach_bottlenecks_too() -> None:
+    name = "model.23.m.0.cv2"
+    state = dict(build("yolov5n-akconv", classes=2).state_dict())
+    loaded = load_upstream("yolov5n-akconv", {**state, f"{name}.p_n": table_tensor((5, 0, 0, 1, 1, 0))})
+    assert loaded.get_submodule(name).taps == (5, 0, 0, 1, 1, 0)
+
+
+@torch.no_grad()
+def test_a_table_with_its_weights_in_another_order_is_the_same_detector(
+    akconv: Any, akconv_state: State, image: torch.Tensor
+) -> None:
+    order = [0, 2, 1, 3, 4]
+    state = with_tables({1: BY_COLUMN}, akconv_state)
+    state["model.1.conv.0.weight"] = state["model.1.conv.0.weight"][:, :, order]
+    both = [*order, *(5 + tap for tap in order)]
+    for part in ("weight", "bias"):
+        state[f"model.1.p_conv.{part}"] = state[f"model.1.p_conv.{part}"][both]
+    with pytest.warns(UserWarning, match="list their taps column by column"):
+        loaded = load_upstream(OFFICIAL, state)
+    got, want = loaded.layer_outputs(image)[1], akconv.layer_outputs(image)[1]
+    assert torch.allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "model.1.p_n",
+            np.zeros((1, 6, 1, 1), np.int64),
+            r"model.1.p_n: expected \(1, 10, 1, 1\), .* got \(1, 6,",
+        ),
+        ("model.1.p_n", np.full((1, 10, 1, 1), 0.5), r"model.1.p_n: expected whole numbers, got \[0.5"),
+        ("model.1.p_n", np.full((1, 10, 1, 1), 1 << 20), r"tables: expected 10 numbers up to 1048575"),
+        ("model.2.p_n", np.zeros((1, 10, 1, 1), np.int64), r"1 unexpected, first model.2.p_n$"),
+        (
+            "model.1.conv.0.weight",
+            np.zeros((32, 81, 1, 1), np.float32),
+            r"first model.1.conv.0.weight: expected \(32, 16, 5, 1\), got \(32, 81, 1, 1\)",
+        ),
+        (
+            "model.3.p_conv.weight",
+            np.zeros((6, 32, 3, 3), np.float32),
+            r"first model.3.p_conv.weight: expected \(10, 32, 3, 3\), got \(6, 32, 3, 3\)",
+        ),
+    ],
+)
+def test_an_akconv_state_that_contradicts_itself_is_refused(
+    akconv_state: State, name: str, value: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        load_upstream(OFFICIAL, {**akconv_state, name: value})
+
+
+def test_tables_that_contradict_the_state_are_refused(akconv_state: State) -> None:
+    state = with_tables({21: CROSS}, akconv_state)
+    tables = [*[[] for _ in range(5)], list(CROSS)]
+    assert load_upstream(OFFICIAL, state, tables=tables).options["tables"] == tables
+    with pytest.raises(InputError, match=r"tables=.* was asked for, but the weights have tables="):
+        load_upstream(OFFICIAL, state, tables=tables[::-1])
+
+
+@pytest.mark.parametrize("asked", ["yolov5n", "yolov5s-akconv-official", "yolov5n-akconv"])
+@pytest.mark.parametrize("change", [dict, flat_weights, lambda state: with_tables({1: CROSS}, state)])
+def test_akconv_weights_are_recognised_under_another_name(
+    akconv_state: State, asked: str, change: Callable[[State], State]
+) -> None:
+    with pytest.raises(InputError, match=rf"{asked}: the weights do not fit: .*; they fit {OFFICIAL}$"):
+        load_upstream(asked, change(akconv_state))
+
+
+def test_plain_weights_are_recognised_under_the_name_of_an_akconv_detector(states: dict[str, State]) -> None:
+    with pytest.raises(InputError, match=rf"{OFFICIAL}: the weights do not fit: .*; they fit yolov5n$"):
+        load_upstream(OFFICIAL, states["yolov5n"])
+
+
+@torch.no_grad()
+def test_an_ldconv_file_is_imported_and_comes_back_from_its_checkpoint(
+    akconv_state: State, image: torch.Tensor, tmp_path: Path
+) -> None:
+    state = flat_weights(with_tables({3: CROSS, 18: PUBLISHED}, akconv_state))
+    save_file({name: np.array(value) for name, value in state.items()}, tmp_path / "w.safetensors")
+    output = import_weights(tmp_path / "w.safetensors", detector=OFFICIAL, output=tmp_path / "checkpoint")
+    back, manifest = load_checkpoint(output)
+    want = load_upstream(OFFICIAL, state)
+    assert manifest.detector.options["tables"] == ((), CROSS, (), (), PUBLISHED, ())
+    assert back.options == want.options
+    count = 50
+    for got, expected in zip(
+        back.top_candidates(image, count), want.top_candidates(image, count), strict=True
+    ):
+        assert torch.equal(got, expected)

@@ -6,6 +6,7 @@ import functools
 import json
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from tercelet.training import build, detector_names
 SCALES = "nsmlx"
 PARAMETERS = {
     "yolov5{}": (1_872_157, 7_235_389, 21_190_557, 46_563_709, 86_749_405),
+    "yolov5{}-akconv": (1_401_527, 5_268_023),
+    "yolov5{}-akconv-official": (1_655_097,),
     "yolov5{}u": (2_654_816, 9_153_152, 25_111_456, 53_225_024, 97_276_448),
     "yolov8{}": (3_157_200, 11_166_560, 25_902_640, 43_691_520, 68_229_648),
     "yolo11{}": (2_624_080, 9_458_752, 20_114_688, 25_372_160, 56_966_176),
@@ -25,6 +28,8 @@ PARAMETERS = {
 }
 TENSORS = {
     "yolov5{}": (349, 349, 481, 613, 745),
+    "yolov5{}-akconv": (371, 371),
+    "yolov5{}-akconv-official": (361, 361),
     "yolov8{}": (355, 355, 475, 595, 595),
     "yolo11{}": (499, 499, 649, 1015, 1015),
 }
@@ -56,16 +61,28 @@ def test_nothing_is_built_from_an_empty_name() -> None:
         build("")
 
 
-def test_there_are_six_families_of_five_scales_each_name_once() -> None:
-    assert len(detector_names()) == len(set(detector_names())) == 30
+def test_there_are_eight_families_of_five_scales_each_name_once() -> None:
+    assert len(detector_names()) == len(set(detector_names())) == 40
     assert {"yolov5n", "yolov5xu", "yolov8m", "yolo11l", "yolo11s-seam", "yolo11n-multiseam"} <= set(
         detector_names()
     )
+    assert {"yolov5s-akconv", "yolov5n-akconv-official"} <= set(detector_names())
 
 
 @pytest.mark.parametrize(("detector", "parameters"), by_name(PARAMETERS))
 def test_every_scale_has_the_parameters_of_upstream(detector: str, parameters: int) -> None:
     assert sum(p.numel() for p in meta_detector(detector, 80).parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("detector", "taps", "parameters"),
+    [("yolov5n-akconv-official", 3, 1_511_521), ("yolov5s-akconv-official", 6, 6_560_773)],
+)
+def test_other_numbers_of_taps_have_the_parameters_of_upstream(
+    detector: str, taps: int, parameters: int
+) -> None:
+    model = built_without_weights(detector, taps=taps)
+    assert sum(p.numel() for p in model.parameters()) == parameters
 
 
 @pytest.mark.parametrize(("detector", "tensors"), by_name(TENSORS))
@@ -100,6 +117,9 @@ def test_every_detector_gives_one_box_an_anchor_and_one_score_a_class(detector: 
     [
         ("yolov5n", {}),
         ("yolov5n", {"classes": 2, "anchors": [[[4, 5], [6, 7]], [[8, 9], [10, 11]], [[12, 13], [14, 15]]]}),
+        ("yolov5n-akconv", {"classes": 2, "tables": [[0, 0, 0, 1, -1, 0], *[[] for _ in range(10)]]}),
+        ("yolov5n-akconv-official", {"taps": 9}),
+        ("yolov5m-akconv-official", {"taps": 2, "tables": [[0, 0, 1, 1]] * 6}),
         ("yolov5nu", {"classes": 1}),
         ("yolov8n", {"classes": 3, "class_width": 80}),
         ("yolo11x", {}),
@@ -118,6 +138,32 @@ def test_options_survive_json_and_rebuild_the_same_architecture(
     assert second.options == first.options
     shapes = [{name: value.shape for name, value in m.state_dict().items()} for m in (first, second)]
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(
+    ("detector", "options", "message"),
+    [
+        ("yolov5n-akconv", {"grid": "xy"}, r'yolov5n-akconv: grid="xy" reads rows as columns.*"ij" is right'),
+        (
+            "yolov5n-akconv-official",
+            {"taps": 4, "tables": [[0, 0, 1, 0, 0, 1, 1, 1], *[[] for _ in range(5)]]},
+            r'list their taps column by column.*load them with grid="xy"',
+        ),
+    ],
+)
+def test_a_grid_that_mixes_up_rows_and_columns_is_warned_of_once(
+    detector: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.warns(UserWarning, match=message) as caught:
+        built_without_weights(detector, **options)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("detector", ["yolov5n-akconv", "yolov5n-akconv-official"])
+def test_the_right_grid_is_not_warned_of(detector: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        built_without_weights(detector)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +198,15 @@ def test_class_width_follows_the_classes_where_it_is_not_given(classes: int, wid
         ("yolov5n", {"anchors": [[[1, 2]], [[3, 4]], [[5, -6]]]}, r"anchors: expected three levels"),
         ("yolov5n", {"anchors": [[[1, 2]], [[3, 4]], [[5, 6], [7, 8]]]}, r"equally many"),
         ("yolov5n", {"anchors": "none"}, r"anchors: expected three levels"),
+        ("yolov5n", {"grid": "ij"}, r"expected options among classes, anchors, got 'grid'"),
+        ("yolov5n-akconv", {"grid": "yx"}, r"grid: expected ij or xy, got 'yx'"),
+        ("yolov5n-akconv", {"taps": 3}, r"expected options among classes, anchors, grid, tables, got 'taps'"),
+        ("yolov5n-akconv", {"tables": [[0, 0, 0, 1, 1, 0]]}, r"tables: expected 11, one for each .* got 1"),
+        ("yolov5n-akconv", {"tables": [[0, 0]] * 11}, r"tables: expected 6 numbers .* got \[0, 0\]"),
+        ("yolov5n-akconv", {"tables": [[0.5, 0]] * 11}, r"tables: expected one list of whole numbers"),
+        ("yolov5n-akconv", {"tables": "none"}, r"tables: expected one list of whole numbers"),
+        ("yolov5n-akconv-official", {"taps": 0}, r"taps: expected a whole number of at least 1, got 0"),
+        ("yolov5n-akconv-official", {"taps": 65}, r"taps: expected at most 64, got 65"),
     ],
 )
 def test_requests_that_cannot_be_met_are_refused(

@@ -18,7 +18,10 @@ SCHEMA_VERSION = 1
 # (benchmarks/bench_candidates.py), and it is the most that TensorRT can choose from a row.
 DEFAULT_CANDIDATES = 3840
 Anchors = tuple[tuple[tuple[float, ...], ...], ...]
-Option = int | float | str | bool | None | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Anchors
+Tables = tuple[tuple[int, ...], ...]
+Option = (
+    int | float | str | bool | None | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Tables | Anchors
+)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def write_checkpoint(
         read, _ = read_safetensors(path.read_bytes(), where=str(path))
         _check_equal(read, written, what="the detector's state", output=output)
         if source is not None:
-            _check_equal(read, _matched(read, source), what="the source's state", output=output)
+            _check_equal(read, _matched(detector, read, source), what="the source's state", output=output)
         _check_probe(detector, output)
         return finish_artefact(folder, manifest)
 
@@ -106,8 +106,8 @@ def _counted(provenance: Provenance, detector: Detector) -> Provenance:
     return replace(provenance, tensors=len(detector.state_dict()), parameters=parameters)
 
 
-def _matched(names: Mapping[str, Any], source: State) -> State:
-    """The source's tensor for each name; counters that the source lacks are left out."""
+def _matched(detector: Detector, names: Mapping[str, Any], source: State) -> State:
+    """The source's tensor for each name, as `upstream_state` shapes it; counters it lacks are left out."""
     matched = {}
     for name in names:
         found = next((source[wrapper + name] for wrapper in _WRAPPERS if wrapper + name in source), None)
@@ -115,7 +115,7 @@ def _matched(names: Mapping[str, Any], source: State) -> State:
             matched[name] = found.astype(np.float32) if found.dtype.kind == "f" else found
         elif not name.endswith(_COUNTER):
             raise CheckFailedError(f"{name}: is in the checkpoint but not in the weights it was made from")
-    return matched
+    return detector.upstream_state(matched)
 
 
 def _check_equal(read: State, expected: State, *, what: str, output: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,12 +38,18 @@ def load_upstream(detector: str, state: Mapping[str, NDArray[Any] | Tensor], **o
     tensors = _tensors_from_state(detector, state)
     found = detector_type.options_from_state(tensors)
     _check_options(detector, options, found)
-    tensors = {name: value for name, value in tensors.items() if name not in detector_type.ignored_buffers}
-    with torch.device("meta"):
-        model = build(detector, **{**options, **found})
+    given, tensors = tensors, detector_type.upstream_state(tensors)
+    try:
+        with torch.device("meta"):
+            model = build(detector, **{**options, **found})
+    except InputError as error:
+        advice = _advice(given, but=detector)
+        if not advice:
+            raise
+        raise InputError(f"{detector}: the weights do not fit: {error}{advice}") from error
     problem = _misfit(model, tensors)
     if problem:
-        raise InputError(f"{detector}: the weights do not fit: {problem}{_advice(tensors)}")
+        raise InputError(f"{detector}: the weights do not fit: {problem}{_advice(given, but=detector)}")
     _assign(model, tensors)
     return model.eval()
 
@@ -89,9 +96,14 @@ def _agrees(name: str, asked: Any, found: Any) -> bool:
     if asked is None:
         return True
     if name != "anchors":
-        return bool(asked == found)
+        return bool(_listed(asked) == _listed(found))
     first, second = np.asarray(asked, np.float64), np.asarray(found, np.float64)
     return first.shape == second.shape and np.allclose(first, second, rtol=_SAME_ANCHOR, atol=0)
+
+
+def _listed(value: Any) -> Any:
+    """Lists in place of tuples, at every depth."""
+    return [_listed(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _misfit(model: Detector, tensors: Mapping[str, Tensor]) -> str:
@@ -118,25 +130,25 @@ def _misfit(model: Detector, tensors: Mapping[str, Tensor]) -> str:
     return "; ".join(parts)
 
 
-def _advice(tensors: Mapping[str, Tensor]) -> str:
-    """Which detector the tensors do fit; those whose head they hold are tried, without memory for weights."""
-    fitting = [name for name in detector_names() if _fits(name, tensors)]
+def _advice(tensors: Mapping[str, Tensor], *, but: str) -> str:
+    """Which other detector the tensors do fit; those whose head they hold are tried, without memory."""
+    fitting = [name for name in detector_names() if name != but and _fits(name, tensors)]
     return f"; they fit {' or '.join(fitting)}" if fitting else ""
 
 
 def _fits(detector: str, tensors: Mapping[str, Tensor]) -> bool:
     family, _ = find_family(detector)
     detector_type = family.load()
-    used = {name: value for name, value in tensors.items() if name not in detector_type.ignored_buffers}
     try:
-        found = detector_type.options_from_state(used)
+        found = detector_type.options_from_state(tensors)
+        if not found:
+            return False
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = build(detector, **found)
     except InputError:
         return False
-    if not found:
-        return False
-    with torch.device("meta"):
-        model = build(detector, **found)
-    return not _misfit(model, used)
+    return not _misfit(model, detector_type.upstream_state(tensors))
 
 
 def _assign(model: Detector, tensors: dict[str, Tensor]) -> None:

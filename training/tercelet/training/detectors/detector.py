@@ -104,6 +104,14 @@ class Detector(nn.Module, ABC):
         Empty if the state lacks the tensors that tell.
         """
 
+    @classmethod
+    def upstream_state(cls, state: Mapping[str, Any]) -> dict[str, Any]:
+        """An upstream state, of tensors or arrays, under the names and in the shapes of the detector here.
+
+        Numbers and their order stay; `ignored_buffers` are left out. What does not fit is left as it is.
+        """
+        return {name: value for name, value in state.items() if name not in cls.ignored_buffers}
+
     def check_size(self, height: int, width: int) -> None:
         """InputError if the detector cannot take images of this size, in pixels."""
         if height < self.minimum_size or width < self.minimum_size:

@@ -38,6 +38,8 @@ class Family:
 
 DETECTORS: tuple[Family, ...] = (
     Family("yolov5{scale}", "yolov5.detector:YOLOv5"),
+    Family("yolov5{scale}-akconv", "yolov5_akconv.detector:YOLOv5AKConv"),
+    Family("yolov5{scale}-akconv-official", "yolov5_akconv.detector:YOLOv5AKConvOfficial"),
     Family("yolov5{scale}u", "yolov5u.detector:YOLOv5u"),
     Family("yolov8{scale}", "yolov8.detector:YOLOv8"),
     Family("yolo11{scale}", "yolo11.detector:YOLO11"),

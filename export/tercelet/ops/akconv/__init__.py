@@ -1,0 +1,1 @@
+"""AKConv: AKConvSample, the convolution over its samples, bias and SiLU, in one op."""

@@ -1,0 +1,1 @@
+"""AKConvSample: N samples of a feature map for every place of the output, at learned positions."""

@@ -1,0 +1,1 @@
+"""What makes the ops of `OPS` known to a framework; one file a framework, nothing in them names an op."""

@@ -1,0 +1,67 @@
+"""What the body of an op is written in: a graph of standard operators, built by name, without importing onnx.
+
+An op's body.py holds `BODIES`, the forms it offers. bindings/onnx.py turns one into a FunctionProto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An attribute of the node that the body stands for, handed on to a node of the body."""
+
+    name: str
+
+
+class Graph(Protocol):
+    """Every method returns the name of a tensor; the op's inputs go by their own names."""
+
+    FLOAT: int
+    INT64: int
+
+    def op(self, name: str, *inputs: str, **attributes: Any) -> str:
+        """A standard operator with one output."""
+        ...
+
+    def float(self, value: float) -> str:
+        """A float32 scalar."""
+        ...
+
+    def integer(self, value: int) -> str:
+        """An int64 scalar."""
+        ...
+
+    def integers(self, values: Sequence[int]) -> str:
+        """A list of int64."""
+        ...
+
+    def vector(self, *scalars: str) -> str:
+        """Scalars as one list."""
+        ...
+
+    def attribute(self, name: str) -> str:
+        """The value of an attribute of the op: int64, a scalar or a list."""
+        ...
+
+    def reference(self, name: str) -> Reference:
+        """An attribute of the op, for an attribute of an operator."""
+        ...
+
+    def output(self, name: str, value: str) -> None:
+        """This tensor is the output of that name."""
+        ...
+
+
+@dataclass(frozen=True)
+class Body:
+    """One form. build(graph, variant) writes it; variant: the value of that string attribute, which a body
+    cannot look at while it runs. minimum_opset: the oldest opset whose operators it uses."""
+
+    form: str
+    build: Callable[[Graph, str], None]
+    variant: str
+    minimum_opset: int
