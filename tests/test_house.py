@@ -87,7 +87,8 @@ def test_every_verb_of_the_project_loads() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     verbs = project["project"]["entry-points"]["tercelet.commands"]
     assert set(verbs) == {
-        "import", "export", "run", "evaluate", "benchmark", "compare", "inspect", "doctor", "demo",
+        "import", "export", "build-ops", "run", "evaluate", "benchmark", "compare", "inspect", "doctor",
+        "demo",
     }  # fmt: skip
     for module in verbs.values():
         loaded = import_module(module)

@@ -10,11 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tercelet.export.building_ops import build_ops
     from tercelet.export.demonstration import demo
     from tercelet.export.exporting import export
 
-_LAZY = {"demo": "tercelet.export.demonstration", "export": "tercelet.export.exporting"}
-__all__ = ["demo", "export"]
+_LAZY = {
+    "build_ops": "tercelet.export.building_ops",
+    "demo": "tercelet.export.demonstration",
+    "export": "tercelet.export.exporting",
+}
+__all__ = ["build_ops", "demo", "export"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,11 +14,20 @@ from numpy.typing import NDArray
 
 from tercelet.contract.artefact import check_output_free, finish_artefact, new_artefact
 from tercelet.contract.errors import InputError
-from tercelet.contract.manifest import DEFAULT_CANDIDATES, Golden, Manifest, Postprocess, Target
+from tercelet.contract.manifest import (
+    DEFAULT_CANDIDATES,
+    Golden,
+    Lowering,
+    Manifest,
+    Network,
+    Postprocess,
+    Target,
+)
 from tercelet.contract.preprocess import Preprocess
 from tercelet.contract.scenes import synthetic_frame
 from tercelet.contract.session import SessionOptions
 from tercelet.export.onnx_from_detector import onnx_from_detector
+from tercelet.export.op_lowering import AUTO, lower_ops
 from tercelet.export.parity_check import Gates, check_parity, parity_canvases
 from tercelet.runtime.golden import GOLDEN_FILE, write_golden
 from tercelet.runtime.opening import open_session
@@ -34,7 +43,9 @@ Report = Callable[[str], None]
 @dataclass(frozen=True)
 class _Request:
     preprocess: Preprocess
-    opset: int
+    opset: int | None
+    op_form: str
+    inline_ops: bool
     candidates: int
     canvases: list[NDArray[np.uint8]]
     gates: Gates
@@ -47,7 +58,9 @@ def export(
     target: Literal["onnxruntime"] = "onnxruntime",
     precision: Literal["fp32"] = "fp32",
     size: int | tuple[int, int] | None = None,
-    opset: int = 18,
+    opset: int | None = None,
+    op_form: str = AUTO,
+    inline_ops: bool = False,
     candidates: int = DEFAULT_CANDIDATES,
     frames: Sequence[str | Path] | None = None,
     gate_px: float | None = None,
@@ -58,12 +71,15 @@ def export(
     """Export a checkpoint to a bundle for ONNX Runtime and return the bundle's folder.
 
     output: default is the checkpoint's name with -bundle. size: canvas side, or (height, width), in pixels,
-    multiples of 32 (MultiSEAM at least 224); default as the checkpoint says. opset: 17 to 20. candidates: K
-    of the graph. frames: pictures, folders or videos on which the graph is compared with torch; at least
-    three frames are used, what is missing is filled with synthetic ones. gate_px, gate_score: the largest
-    99.9th percentile difference of a box coordinate in canvas pixels and of a score that passes; None takes
-    1e-3 px and 1e-4, raised to four times torch's own rounding where that is larger. report: gets each step.
-    Raises InputError, or CheckFailedError above a gate; then nothing is left on disk.
+    multiples of 32 (MultiSEAM at least 224); default as the checkpoint says. opset: 17 to 20; None takes
+    18, or 19 where there is AKConv. op_form: custom ops in standard operators: "deform_conv", "row_gather"
+    (for ONNX Runtime before 1.25) or "auto", the quicker one as measured here; build_ops adds native kernels
+    later. inline_ops: no custom nodes at all. candidates: K of the graph. frames: pictures,
+    folders or videos on which the graph is compared with torch; at least three frames are used, what is
+    missing is filled with synthetic ones. gate_px, gate_score: the largest 99.9th percentile difference of a
+    box coordinate in canvas pixels and of a score that passes; None takes 1e-3 px and 1e-4, raised to four
+    times torch's own rounding where that is larger. report: gets each step. Raises InputError, or
+    CheckFailedError above a gate; then nothing is left on disk.
     """
     checkpoint = Path(checkpoint)
     say = report or (lambda line: None)
@@ -80,7 +96,8 @@ def export(
         output = checkpoint.resolve().name.removesuffix("-checkpoint") + "-bundle"
     output = check_output_free(output, kind="bundle", overwrite=overwrite)
     canvases = parity_canvases(frames, preprocess)
-    request = _Request(preprocess, opset, candidates, canvases, Gates(gate_px, gate_score))
+    gates = Gates(gate_px, gate_score)
+    request = _Request(preprocess, opset, op_form, inline_ops, candidates, canvases, gates)
     with new_artefact(output, kind="bundle", overwrite=overwrite) as folder:
         _write_bundle(folder, detector, manifest, request, say)
     say(f"wrote {output}")
@@ -89,7 +106,7 @@ def export(
 
 def _write_bundle(folder: Path, detector: Any, source: Manifest, request: _Request, say: Report) -> Manifest:
     preprocess = request.preprocess
-    say(f"exporting {source.detector.name} at {preprocess.height}x{preprocess.width}, opset {request.opset}")
+    say(f"exporting {source.detector.name} at {preprocess.height}x{preprocess.width}")
     network = onnx_from_detector(
         detector,
         folder / MODEL_FILE,
@@ -97,12 +114,14 @@ def _write_bundle(folder: Path, detector: Any, source: Manifest, request: _Reque
         candidates=request.candidates,
         opset=request.opset,
     )
+    network, lowering = _lower(folder, network, request, say)
     manifest = replace(
         source,
         kind="bundle",
         pipeline="single",
         preprocess=preprocess,
         network=network,
+        lowering=lowering,
         postprocess=source.postprocess or Postprocess(iou_threshold=detector.suppression_iou),
         target=Target(backend="onnxruntime", precision="fp32", versions=_versions()),
     )
@@ -126,6 +145,21 @@ def _write_bundle(folder: Path, detector: Any, source: Manifest, request: _Reque
         session.close()
     golden = Golden(GOLDEN_FILE, tolerance_px=GOLDEN_PX, tolerance_score=GOLDEN_SCORE)
     return finish_artefact(folder, replace(manifest, parity=parity, golden=golden))
+
+
+def _lower(folder: Path, network: Network, request: _Request, say: Report) -> tuple[Network, Lowering | None]:
+    lowering = lower_ops(
+        folder / network.file, request.canvases[0], form=request.op_form, inline=request.inline_ops
+    )
+    if lowering is None:
+        return network, None
+    timed = ", ".join(f"{form} {spent:.1f} ms" for form, spent in lowering.milliseconds.items())
+    say(
+        f"custom ops {', '.join(lowering.forms)} as {', '.join(sorted(set(lowering.forms.values())))} "
+        f"({lowering.reason}: {timed} on {lowering.engine}), each within "
+        f"{lowering.ops_difference:.2g} of its reference"
+    )
+    return (replace(network, ops=()) if request.inline_ops else network), lowering
 
 
 def _canvas_for(preprocess: Preprocess, size: int | tuple[int, int] | None) -> Preprocess:

@@ -21,11 +21,17 @@ from tercelet.contract.errors import CheckFailedError, InputError
 from tercelet.contract.manifest import Network, TensorRecord
 from tercelet.contract.preprocess import Preprocess
 from tercelet.export.passes.fold_batchnorm import fold_batchnorm
+from tercelet.export.passes.fuse_akconv import fuse_akconv
 from tercelet.export.passes.lower_to_opset_17 import lower_to_opset_17
 from tercelet.export.passes.strip_metadata import strip_metadata
+from tercelet.ops.bindings.onnx import translation_table
+from tercelet.training.detectors.akconv import AKConv
 
 IR_VERSION = 10
 OPSETS = (17, 18, 19, 20)
+DEFAULT_OPSET = 18
+# DeformConv, the quickest form of AKConv in standard operators, came with it.
+DEFORM_CONV_OPSET = 19
 INPUT_NAME = "canvases"
 OUTPUT_NAMES = ("boxes", "scores", "class_ids")
 
@@ -48,13 +54,17 @@ class CanvasDetector(nn.Module):
 
 
 def onnx_from_detector(
-    detector: Any, path: Path, *, preprocess: Preprocess, candidates: int, opset: int
+    detector: Any, path: Path, *, preprocess: Preprocess, candidates: int, opset: int | None
 ) -> Network:
     """Export an eval-mode detector to `path` for one fixed canvas, and describe the graph.
 
-    candidates: K, cut to the number of (anchor, class) pairs. opset: one of OPSETS. Raises InputError for a
-    size or opset that cannot be had, CheckFailedError where the exporter or the ONNX checker gives up.
+    candidates: K, cut to the number of (anchor, class) pairs. opset: one of OPSETS; None takes 18, or 19
+    where the detector has AKConv. Custom ops are nodes without bodies; see op_lowering. Raises InputError for
+    a size or opset that cannot be had, CheckFailedError where the exporter or the ONNX checker gives up.
     """
+    if opset is None:
+        has_akconv = any(isinstance(part, AKConv) for part in detector.modules())
+        opset = DEFORM_CONV_OPSET if has_akconv else DEFAULT_OPSET
     if opset not in OPSETS:
         raise InputError(f"opset: expected one of {', '.join(map(str, OPSETS))}, got {opset}")
     height, width = preprocess.height, preprocess.width
@@ -72,6 +82,7 @@ def onnx_from_detector(
     model.producer_name = "tercelet"
     model.producer_version = ""
     strip_metadata(model)
+    fuse_akconv(model)
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
@@ -97,6 +108,7 @@ def _traced(wrapper: nn.Module, canvas: Tensor, *, opset: int) -> onnx.ModelProt
                 output_names=list(OUTPUT_NAMES),
                 verbose=False,
                 optimize=True,
+                custom_translation_table=translation_table(),
             )
     except torch.onnx.errors.OnnxExporterError as error:
         if _was_interrupted(error):

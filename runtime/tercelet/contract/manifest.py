@@ -114,6 +114,38 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Plugin:
+    """A native library of custom ops in the bundle, for the backend and machine that it was built for.
+
+    file: below plugins/. machine, system: as platform.machine() and platform.system() say. ops: the ops that
+    it brings, as in `Network.ops`. It is loaded only if its sha256 is that of `files`.
+    """
+
+    file: str
+    backend: str
+    machine: str
+    system: str
+    ops: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """How custom ops run where no native library is at hand.
+
+    forms: op to the form of its body, such as deform_conv or row_gather, "" where nodes were replaced.
+    reason: measured, only (no other form was possible) or asked. engine: what it was measured on, with
+    milliseconds for one frame by form. ops_difference: over all nodes of custom ops, on the inputs they got
+    in the engine, the largest difference from the op's reference, relative to the largest value.
+    """
+
+    forms: Mapping[str, str]
+    reason: Literal["measured", "only", "asked"]
+    engine: str
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+    ops_difference: float | None = None
+
+
+@dataclass(frozen=True)
 class Golden:
     """A file with an input canvas and the candidates the graph gave for it, run once after opening."""
 
@@ -139,6 +171,8 @@ class Manifest:
     parity: Parity | None = None
     target: Target | None = None
     golden: Golden | None = None
+    lowering: Lowering | None = None
+    plugins: tuple[Plugin, ...] = ()
 
     def __post_init__(self) -> None:
         classes = self.detector.options.get("classes")

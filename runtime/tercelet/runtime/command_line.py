@@ -24,7 +24,18 @@ from tercelet.contract.errors import InputError, MissingDependencyError, Tercele
 from tercelet.runtime.printable import printable
 
 _OWN_VERBS = ("run", "benchmark", "inspect", "doctor")
-_ORDER = ("import", "export", "run", "evaluate", "benchmark", "compare", "inspect", "doctor", "demo")
+_ORDER = (
+    "import",
+    "export",
+    "build-ops",
+    "run",
+    "evaluate",
+    "benchmark",
+    "compare",
+    "inspect",
+    "doctor",
+    "demo",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

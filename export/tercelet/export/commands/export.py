@@ -33,7 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", choices=("fp32",), default="fp32")
     parser.add_argument("--size", metavar="SIDE|HxW", help="canvas in pixels, e.g. 640 or 384x640")
-    parser.add_argument("--opset", type=int, default=18, help="ONNX opset, 17 to 20 (default 18)")
+    parser.add_argument("--opset", type=int, help="ONNX opset, 17 to 20 (default 18; with AKConv 19)")
+    parser.add_argument(
+        "--op-form",
+        default="auto",
+        choices=("auto", "deform_conv", "row_gather"),
+        help="custom ops in standard operators: the quicker form here; row_gather for ONNX Runtime < 1.25",
+    )
+    parser.add_argument("--inline-ops", action="store_true", help="no custom nodes: no native kernel can run")
     parser.add_argument(
         "--candidates", type=int, help="boxes the graph gives for a frame, before suppression"
     )
@@ -59,6 +66,8 @@ def execute(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         size=None if arguments.size is None else size_from_text(arguments.size),
         opset=arguments.opset,
+        op_form=arguments.op_form,
+        inline_ops=arguments.inline_ops,
         candidates=DEFAULT_CANDIDATES if arguments.candidates is None else arguments.candidates,
         frames=arguments.frames,
         gate_px=arguments.gate_px,

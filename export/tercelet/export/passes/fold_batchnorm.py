@@ -1,8 +1,9 @@
 """Fold BatchNorm into the convolution before it.
 
 Precondition: an eval-mode module whose blocks name their convolution `conv`, their norm `bn`, and apply one
-straight after the other. Postcondition: the same function (to rounding; the fold is done in float64), every
-such norm replaced by the identity. Norms that stand behind an activation (SEAM) are left alone.
+straight after the other, or are an AKConv, which folds itself. Postcondition: the same function (to rounding;
+the fold is done in float64), every such norm replaced by the identity. Norms that stand behind an activation
+(SEAM) are left alone.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tercelet.training.detectors.akconv import AKConv
+
 
 def fold_batchnorm(module: nn.Module) -> int:
     """Fold in place; returns how many norms were folded."""
     folded = 0
-    for block in module.modules():
+    for block in list(module.modules()):
+        if isinstance(block, AKConv):
+            block.folded()
+            folded += 1
+            continue
         conv, norm = getattr(block, "conv", None), getattr(block, "bn", None)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             _fold(conv, norm)

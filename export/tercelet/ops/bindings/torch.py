@@ -41,6 +41,11 @@ def torch_op(name: str) -> Callable[..., Any]:
     return _TORCH_OPS[name]
 
 
+def torch_ops() -> tuple[str, ...]:
+    """The names that `torch_op` takes."""
+    return tuple(_TORCH_OPS)
+
+
 def _kernels(spec: OpSpec) -> ModuleType | None:
     where = f"tercelet.ops.{spec.folder}.torch_kernel"
     return importlib.import_module(where) if importlib.util.find_spec(where) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,13 @@ def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> O
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 4
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
+    # The native ops run on the CPU; a GPU would have to wait for them at every node.
+    has_native_ops = options.device == "cpu" and _register_plugins(settings, folder, manifest)
     try:
         session = engine.InferenceSession(str(path), sess_options=settings, providers=[provider])
     except Exception as error:  # onnxruntime raises a dozen classes of its own, all straight below Exception
         raise CheckFailedError(
-            f"{path}: onnxruntime {engine.__version__} refuses it: {_line(error)}"
+            f"{path}: onnxruntime {engine.__version__} refuses it: {_line(error)}{_advice(manifest, error)}"
         ) from error
     if session.get_providers()[0] != provider:
         raise MissingDependencyError(
@@ -66,7 +69,74 @@ def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> O
             "the driver or a CUDA library is missing; use --device cpu or see tercelet doctor"
         )
     _check_signature(session, network, path)
-    return OnnxRuntimeSession(session, network, f"onnxruntime {engine.__version__} {options.device}")
+    native = " with native ops" if has_native_ops else ""
+    return OnnxRuntimeSession(session, network, f"onnxruntime {engine.__version__} {options.device}{native}")
+
+
+def _register_plugins(settings: Any, folder: Path, manifest: Manifest) -> bool:
+    """Register the bundle's libraries for this machine, each after its sha256 was compared; whether any
+    was."""
+    here = (platform.machine(), platform.system())
+    fitting = [
+        plugin
+        for plugin in manifest.plugins
+        if plugin.backend == "onnxruntime" and (plugin.machine, plugin.system) == here
+    ]
+    for plugin in fitting:
+        path = verify_file(folder, manifest, plugin.file)
+        try:
+            settings.register_custom_ops_library(str(path.resolve()))
+        except Exception as error:  # as above: the engine's errors share no base class
+            raise CheckFailedError(
+                f"{path}: this library of native ops cannot be loaded here: {_line(error)}; build it on this "
+                f"machine: tercelet build-ops {folder}"
+            ) from error
+    return bool(fitting)
+
+
+def _advice(manifest: Manifest, error: BaseException) -> str:
+    """What helps where an engine lacks the standard operator that stands in for a custom op."""
+    if manifest.lowering is None or "NOT_IMPLEMENTED" not in str(error):
+        return ""
+    forms = ", ".join(sorted(set(manifest.lowering.forms.values())))
+    return (
+        f"; its custom ops stand as {forms}, which this version lacks: "
+        "tercelet build-ops gives it native ones, or export it with --op-form row_gather"
+    )
+
+
+class Runner:
+    """A graph opened by itself, on the CPU: arrays in and out by name. inputs: the names it takes."""
+
+    def __init__(self, session: Any, engine: str) -> None:
+        self._session = session
+        self.engine = engine
+        self.inputs: tuple[str, ...] = tuple(item.name for item in session.get_inputs())
+        self._outputs = [item.name for item in session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """All outputs. Whatever the engine raises comes through."""
+        return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
+
+
+def open_runner(model: bytes, *, library: Path | None = None, threads: int | None = None) -> Runner:
+    """Open a serialized graph. library: of native ops. threads: None takes one a core.
+
+    Raises CheckFailedError where the engine refuses it, MissingDependencyError where it is not installed.
+    """
+    engine = _import_engine()
+    name = f"onnxruntime {engine.__version__}"
+    settings = engine.SessionOptions()
+    settings.intra_op_num_threads = threads or 0
+    settings.log_severity_level = 4
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        if library is not None:
+            settings.register_custom_ops_library(str(library.resolve()))
+        session = engine.InferenceSession(model, settings, providers=[_PROVIDERS["cpu"]])
+    except Exception as error:  # as in open_session: the engine's errors share no base class
+        raise CheckFailedError(f"{name}: refuses the graph: {_line(error)}") from error
+    return Runner(session, name)
 
 
 def run_once(model: bytes, inputs: Mapping[str, NDArray[Any]]) -> tuple[str, list[NDArray[Any]]]:
