@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from tercelet.contract.op_spec import AttributeValue, Case, OpSpec
+from tercelet.contract.op_spec import Case
 from tercelet.ops.bindings.cpp_from_spec import BINDINGS_FOLDER, OPS_FOLDER, write_headers
 
 NATIVE = Path(__file__).resolve().parent / "ops" / "native"
@@ -62,23 +62,6 @@ def run(command: Sequence[object]) -> str:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command[0]} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-def flat_shapes(shapes: Iterable[Sequence[int]]) -> list[int]:
-    """Every shape as its rank and its sizes."""
-    return [number for shape in shapes for number in (len(shape), *shape)]
-
-
-def flat_attributes(spec: OpSpec, attributes: Mapping[str, AttributeValue]) -> list[int]:
-    """Every attribute as its count and its values."""
-    numbers: list[int] = []
-    for item in spec.attributes:
-        value = attributes[item.name]
-        if isinstance(value, tuple):
-            numbers += [len(value), *value]
-        else:
-            numbers += [1, item.choices.index(value) if isinstance(value, str) else value]
-    return numbers
 
 
 def shapes_of(case: Case) -> list[tuple[int, ...]]:

@@ -16,8 +16,6 @@ from native_ops import (
     built_library,
     built_program,
     cuda_include,
-    flat_attributes,
-    flat_shapes,
     numbers,
     require_tools,
     shapes_of,
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 
 from tercelet.contract.op_spec import Case, Operand, OpSpec, largest_relative_difference
 from tercelet.ops import OPS
+from tercelet.ops.bindings.cuda_call import flat_attributes, flat_shapes
 
 Array = NDArray[Any]
 # Sums of a thousand products in float, in another order than numpy's.

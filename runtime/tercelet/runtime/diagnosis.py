@@ -19,6 +19,14 @@ The ids are stable; scripts may rely on them:
     disk.free                  temporary files can be written, and there is room
     threads.oversubscription   no variable and no quota makes more threads than cores
     entrypoints.verbs          every announced verb of the command line loads
+
+Other packages add theirs through the entry-point group tercelet.checks, each a tuple like CHECKS:
+
+    ops.onnxruntime.body       every custom op runs through standard operators
+    ops.onnxruntime.native     the native kernels, where they were built, pass their case table
+    ops.torch                  custom ops run in torch, where it is installed
+    ops.cuda                   custom ops run on the GPU, where there is one
+    ops.tensorrt               the TensorRT plugin, where it was built, loads
 """
 
 from __future__ import annotations
@@ -50,6 +58,7 @@ CHECKS: tuple[tuple[str, Callable[[Environment], Finding]], ...] = (
     ("threads.oversubscription", machine.check_threads),
     ("entrypoints.verbs", tools.check_verbs),
 )
+MORE_CHECKS = "tercelet.checks"
 _RANK: tuple[Status, ...] = ("ok", "warning", "problem")
 
 
@@ -65,7 +74,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """status: the worst of all checks. checks: in the order of CHECKS."""
+    """status: the worst of all checks. checks: in the order of CHECKS, then those of other packages."""
 
     status: Status
     machine: Machine
@@ -73,17 +82,33 @@ class Diagnosis:
 
 
 def doctor(*, environment: Environment | None = None, progress: bool = False) -> Diagnosis:
-    """Run every check of CHECKS; none of them raises. environment: None for this machine as it is.
-    progress: show it on stderr."""
+    """Run every check of CHECKS and of the packages above; none of them raises. environment: None for this
+    machine as it is. progress: show it on stderr."""
     environment = environment or Environment()
     results = []
-    with Progress(len(CHECKS), "doctor", silent=not progress) as bar:
-        for name, check in CHECKS:
+    checks = (*CHECKS, *_more_checks(environment))
+    with Progress(len(checks), "doctor", silent=not progress) as bar:
+        for name, check in checks:
             finding = _finding(check, environment)
             results.append(CheckResult(name, finding.status, finding.found, finding.remedy))
             bar.advance()
     worst = max((result.status for result in results), key=_RANK.index)
     return Diagnosis(worst, identify_machine(), tuple(results))
+
+
+def _more_checks(environment: Environment) -> list[tuple[str, Callable[[Environment], Finding]]]:
+    found: list[tuple[str, Callable[[Environment], Finding]]] = []
+    for name, point in sorted(environment.entry_points(MORE_CHECKS).items()):
+        try:
+            found += point.load()
+        except Exception as error:  # a foreign package's module may raise anything when it is imported
+            found.append((f"{name}.load", _unloadable(point.value, error)))
+    return found
+
+
+def _unloadable(value: str, error: Exception) -> Callable[[Environment], Finding]:
+    said = f"its checks ({value}) cannot be loaded: {type(error).__name__}: {error}"
+    return lambda environment: Finding("warning", said, "install the package that they come from anew")
 
 
 def _finding(check: Callable[[Environment], Finding], environment: Environment) -> Finding:

@@ -31,7 +31,7 @@ def table_from_inspection(inspection: Inspection) -> str:
         )
         rows.append((f"file {file.state}", f"{file.name}{size}"))
     rows += [("state", "ok" if inspection.ok else "DAMAGED"), ("next", inspection.next_step)]
-    return "\n".join(f"{name:<13} {printable(value)}" for name, value in rows)
+    return "\n".join(f"{name:<14} {printable(value)}" for name, value in rows)
 
 
 def _manifest_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
@@ -67,6 +67,14 @@ def _bundle_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
                 yield word, f"{tensor.name} {tensor.dtype} {shape}: {tensor.meaning}"
         if network.ops:
             yield "custom ops", ", ".join(network.ops)
+    if manifest.lowering:
+        low = manifest.lowering
+        timed = "".join(f", {form} {spent:g} ms" for form, spent in low.milliseconds.items())
+        forms = ", ".join(f"{name} as {form}" for name, form in low.forms.items())
+        yield "without native", f"{forms} ({low.reason}{timed} on {low.engine})"
+    for plugin in manifest.plugins:
+        names = ", ".join(plugin.ops)
+        yield "native ops", f"{plugin.backend} on {plugin.system} {plugin.machine}: {names}"
     if manifest.postprocess:
         post = manifest.postprocess
         classes = "all classes together" if post.class_agnostic else "class by class"

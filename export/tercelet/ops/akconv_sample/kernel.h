@@ -14,19 +14,20 @@ struct Axis {
   float of_low, of_high;
 };
 
-// Bilinear for 0 <= p < size - 1; outside (the last pixel included) the border pixel counts twice.
-// NaN reads pixel 0 with weight NaN. Free of branches, so that loops over it become vector code.
+// Bilinear for 0 <= p < size - 1; outside (the last pixel included) the border pixel counts twice. NaN reads the last
+// pixel with weight NaN. Selections only, no short circuits: loops over it have to become vector code.
 TERCELET_HD Axis axis_of(float p, int32_t size) {
   const float last = static_cast<float>(size - 1);
-  const bool is_inside = p >= 0.0f && p < last;
-  const float within = is_inside ? p : (p >= last ? last : 0.0f);
+  const int32_t is_inside = static_cast<int32_t>(p >= 0.0f) & static_cast<int32_t>(p < last);
+  const float below = p < last ? p : last;
+  const float within = below > 0.0f ? below : 0.0f;
   const int32_t low = static_cast<int32_t>(within);  // never negative, so cutting off is rounding down
   const float fraction = within - static_cast<float>(low);
   Axis axis;
   axis.low = low;
-  axis.high = low + (is_inside ? 1 : 0);
-  axis.of_low = p != p ? p : 1.0f - fraction;
-  axis.of_high = is_inside ? fraction : 1.0f;
+  axis.high = low + is_inside;
+  axis.of_low = p == p ? 1.0f - fraction : p;
+  axis.of_high = is_inside != 0 ? fraction : 1.0f;
   return axis;
 }
 

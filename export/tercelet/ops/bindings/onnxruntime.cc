@@ -41,14 +41,14 @@ class Engine {
 
   [[noreturn]] void refuse(const std::string& message) const { throw Failure{status(ort::kInvalidArgument, message)}; }
 
-  Shape shape_of(const ort::Value* value, const char* op) const {
+  Shape shape_of(const ort::Value* value, const char* op, const char* operand) const {
     ort::TensorInfo* info = nullptr;
     call<ort::GetTensorTypeAndShape>(value, &info);
     const auto release = ort::function_of<ort::ReleaseTensorTypeAndShapeInfo>(api_);
     std::unique_ptr<ort::TensorInfo, decltype(release)> owner(info, release);
     size_t rank = 0;
     call<ort::GetDimensionsCount>(info, &rank);
-    if (rank > kMaximumRank) refuse(std::string(op) + ": expected inputs of at most 6 dimensions");
+    if (rank > kMaximumRank) refuse(std::string(op) + ": " + operand + ": expected at most 6 dimensions");
     Shape shape;
     shape.rank = static_cast<int32_t>(rank);
     call<ort::GetDimensions>(info, shape.size, rank);
@@ -73,18 +73,19 @@ class AttributeReader {
   bool integer(const char* name, bool has_default, int64_t standard, int64_t* value) {
     if (engine_.try_call<ort::KernelInfoGetAttribute_int64>(info_, name, value)) return true;
     *value = standard;
-    return has_default || fail(name, "expected an integer");
+    return (has_default && !is_given(name)) || fail(name, "expected an integer");
   }
 
   bool choice(const char* name, const Choices& choices, int64_t standard, int64_t* value) {
     size_t size = 0;
     if (!engine_.try_call<ort::KernelInfoGetAttribute_string>(info_, name, nullptr, &size)) {
       *value = standard;
-      return standard >= 0 || fail(name, "expected a string");
+      return (standard >= 0 && !is_given(name)) || fail(name, "expected a string");
     }
     std::string text(size, '\0');
     engine_.call<ort::KernelInfoGetAttribute_string>(info_, name, &text[0], &size);
-    *value = choice_of(text.c_str(), static_cast<int64_t>(text.find('\0') < size ? text.find('\0') : size), choices);
+    if (size && text[size - 1] == '\0') --size;  // the engine counts the end of the string
+    *value = choice_of(text.c_str(), static_cast<int64_t>(size), choices);
     return *value >= 0 || fail(name, "expected one of its choices");
   }
 
@@ -107,6 +108,13 @@ class AttributeReader {
   std::string problem;
 
  private:
+  // Whether the node has an attribute of that name, of whatever type: read as a list it is empty then, not missing.
+  bool is_given(const char* name) const {
+    size_t size = 0;
+    return engine_.try_call<ort::KernelInfoGetAttributeArray_int64>(info_, name, nullptr, &size) ||
+           engine_.try_call<ort::KernelInfoGetAttribute_string>(info_, name, nullptr, &size);
+  }
+
   bool fail(const char* name, const char* message) {
     problem = std::string(name) + ": " + message;
     return false;
@@ -172,7 +180,7 @@ struct Runner<Op, true> {
       engine.call<ort::KernelInfoGetConstantInput_tensor>(info, static_cast<size_t>(index), &is_constant, &value);
       if (!is_constant) continue;
       constant[index] = engine.data_of(value);
-      shapes[index] = engine.shape_of(value, Op::kName);
+      shapes[index] = engine.shape_of(value, Op::kName, Op::kOperands[index].name);
     }
     fast.prepare(attributes, shapes, constant);
   }
@@ -212,7 +220,7 @@ class OpKernel {
       const ort::Value* value = nullptr;
       engine_.call<ort::KernelContext_GetInput>(static_cast<const ort::KernelContext*>(context),
                                                 static_cast<size_t>(index), &value);
-      shapes[index] = engine_.shape_of(value, Op::kName);
+      shapes[index] = engine_.shape_of(value, Op::kName, Op::kOperands[index].name);
       in[index] = engine_.data_of(value);
     }
     typename Op::Dims dims{};

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tercelet.contract.artefact import read_manifest
 from tercelet.contract.errors import InputError
@@ -24,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", help="folder to write (default: the file's name with -checkpoint)")
     parser.add_argument(
         "--classes", type=int, metavar="N", help="refuse weights with another number of classes"
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the detector that the weights do not tell, e.g. grid=xy; may be given again",
     )
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line, instead of the file's")
     parser.add_argument(
@@ -46,6 +55,7 @@ def execute(arguments: argparse.Namespace) -> int:
         detector=arguments.detector,
         output=place,
         classes=arguments.classes,
+        options=dict(map(_option, arguments.option)),
         labels=arguments.labels,
         licence=arguments.licence,
         overwrite=arguments.overwrite,
@@ -56,6 +66,17 @@ def execute(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, {"output": str(output), "manifest": asdict(manifest)})
     print(_summary(output, manifest), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
     return 0
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Name and value of NAME=VALUE; the value as JSON where it is JSON, else as text."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise InputError(f"--option: expected NAME=VALUE, got {text!r}; for example --option grid=xy")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _check_apart(place: Path, *, weights: Path, output: Path) -> None:

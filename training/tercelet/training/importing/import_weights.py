@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tercelet.contract.artefact import check_output_free
 from tercelet.contract.errors import InputError
@@ -24,6 +25,7 @@ def import_weights(
     detector: str,
     output: str | Path | None = None,
     classes: int | None = None,
+    options: Mapping[str, Any] | None = None,
     labels: str | Path | Sequence[str] | None = None,
     licence: str | None = None,
     overwrite: bool = False,
@@ -33,7 +35,8 @@ def import_weights(
 
     weights: .pt, .pth or .safetensors; nothing in it is run. detector: a name of `detector_names()`. output:
     default is the file's stem with -checkpoint, in the current folder. classes: refuse weights with another
-    number; None takes what the weights have. labels: class names, or a text file with one a line; None takes
+    number; None takes what the weights have. options: further ones of the detector that weights cannot tell,
+    such as grid="xy". labels: class names, or a text file with one a line; None takes
     the file's, or class_0, class_1, ... where it has none. licence: of the weights, where the file does not
     state it or you hold another. report: is given a line where class names had to be made up.
     Raises InputError or CheckFailedError; then nothing is left on disk.
@@ -47,9 +50,9 @@ def import_weights(
     from tercelet.training.checkpoint import write_checkpoint
     from tercelet.training.loading import load_upstream
 
-    options = {} if classes is None else {"classes": classes}
+    asked = dict(options or {}) | ({} if classes is None else {"classes": classes})
     try:
-        model = load_upstream(detector, upstream.state, **options)
+        model = load_upstream(detector, upstream.state, **asked)
     except InputError as error:
         raise InputError(f"{path}: {error}{_note_on_levels(upstream.state)}") from error
     write_checkpoint(
