@@ -41,7 +41,9 @@ def execute(arguments: argparse.Namespace) -> int:
         report=lambda line: print(line, file=sys.stderr),
     )
     if arguments.json is not None:
-        write_json(arguments.json, asdict(built))
+        libraries = [{**asdict(library), "path": str(library.path)} for library in built.libraries]
+        place = str(built.bundle) if built.bundle else None
+        write_json(arguments.json, {**asdict(built), "libraries": libraries, "bundle": place})
     if arguments.json != "-":
         for library in built.libraries:
             print(f"{library.backend}: {library.path}{' (built before)' if library.was_cached else ''}")
