@@ -100,7 +100,9 @@ inline const char* check(const Dims& d, const Attributes& a) {
   return nullptr;
 }
 
-// One item is one sample position; it writes all channels.
+constexpr int64_t kChannelsAtOnce = 16;
+
+// One item is one sample position and 16 of its channels, so that small maps keep a GPU busy too.
 template <class T>
 struct Kernel {
   Dims d;
@@ -109,14 +111,17 @@ struct Kernel {
   const float* offset;
   T* sampled;
 
-  TERCELET_HD int64_t items() const { return d.B * d.N * d.h * d.w; }
+  TERCELET_HD int64_t groups() const { return (d.C + kChannelsAtOnce - 1) / kChannelsAtOnce; }
+  TERCELET_HD int64_t items() const { return d.B * groups() * d.N * d.h * d.w; }
 
   TERCELET_HD void item(int64_t index) const {
-    const int64_t j = index % d.w, i = index / d.w % d.h;
-    const int64_t n = index / (d.w * d.h) % d.N, b = index / (d.w * d.h * d.N);
+    const int64_t j = index % d.w, i = index / d.w % d.h, n = index / (d.w * d.h) % d.N;
+    const int64_t rest = index / (d.w * d.h * d.N);
+    const int64_t first = rest % groups() * kChannelsAtOnce, b = rest / groups();
+    const int64_t last = d.C - first < kChannelsAtOnce ? d.C : first + kChannelsAtOnce;
     const Places places{d.N, d.H, d.W, d.h, d.w, a.stride, a.grid};
     const Corners corners = corners_of(places, a.taps.value + 2 * n, offset, b, n, i, j);
-    for (int64_t c = 0; c < d.C; ++c) {
+    for (int64_t c = first; c < last; ++c) {
       const T* const plane = x + (b * d.C + c) * d.H * d.W;
       sampled[(((b * d.C + c) * d.N + n) * d.h + i) * d.w + j] = static_cast<T>(sample_of(plane, corners));
     }
