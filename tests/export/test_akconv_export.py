@@ -25,6 +25,7 @@ from tercelet.ops.bindings.onnx import detach_bodies
 from tercelet.runtime import open_pipeline
 from tercelet.runtime.backends.onnxruntime import open_runner
 from tercelet.runtime.command_line import main
+from tercelet.runtime.vision import write_image
 from tercelet.training.checkpoint import write_checkpoint
 
 AKCONV_LAYERS = 11
@@ -188,6 +189,51 @@ def test_build_ops_replaces_the_bundle_itself_and_may_be_repeated(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_a_damaged_library_is_repaired_by_building_it_again(
+    native: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERCELET_CACHE", str(tmp_path / "cache"))
+    damaged = copy_of(native, tmp_path / "damaged")
+    (damaged / read_manifest(damaged).plugins[0].file).write_bytes(b"")
+    monkeypatch.chdir(damaged)
+    build_ops(".")
+    with open_pipeline(damaged) as detect:
+        assert "with native ops" in detect.session.backend
+
+
+def test_a_bundle_can_be_run_without_its_native_ops(native: Path, tmp_path: Path) -> None:
+    broken = copy_of(native, tmp_path / "broken")
+    manifest = read_manifest(broken)
+    (broken / manifest.plugins[0].file).write_bytes(b"\x7fELF of a newer system")
+    finish_artefact(broken, manifest)
+    write_image(tmp_path / "frame.png", synthetic_frame(1, height=60, width=64))
+    picture = str(tmp_path / "frame.png")
+    assert main(["run", str(broken), picture]) == 1
+    assert main(["run", str(broken), picture, "--no-native-ops"]) == 0
+
+
+def test_two_libraries_for_one_machine_are_refused_by_name(native: Path, tmp_path: Path) -> None:
+    double = copy_of(native, tmp_path / "double")
+    manifest = read_manifest(double)
+    (plugin,) = manifest.plugins
+    shutil.copy(double / plugin.file, double / "plugins" / "again.so")
+    again = replace(plugin, file="plugins/again.so")
+    finish_artefact(double, replace(manifest, plugins=(plugin, again)))
+    with pytest.raises(InputError, match=r"expected one library .*again\.so"):
+        open_pipeline(double)
+
+
+def test_forms_of_ops_that_are_not_there_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for asked in ({"op_form": "deform_conv"}, {"inline_ops": True}):
+        with pytest.raises(InputError, match="has no custom ops: leave out --op-form"):
+            export(tiny_checkpoint, output=tmp_path / "b", **asked)  # type: ignore[arg-type]
+
+
+def test_an_unknown_form_is_refused_with_those_there_are(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected auto, row_gather, deform_conv, got 'fastest'"):
+        export(checkpoint, output=tmp_path / "b", op_form="fastest")
+
+
 def test_the_command_builds_into_a_bundle_and_reports(
     bundle: Path,
     native: Path,
@@ -220,7 +266,7 @@ def test_what_cannot_be_built_is_refused_and_nothing_changes(
         build_ops(output=tmp_path / "x")
     with pytest.raises(InputError, match="already exists"):
         build_ops(bundle, output=checkpoint.parent)
-    with pytest.raises(InputError, match="expected onnxruntime among them"):
+    with pytest.raises(InputError, match="expected onnxruntime among the backends"):
         build_ops(bundle, backends=("cuda",))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependencyError, match="needs CMake: apt install cmake"):

@@ -103,7 +103,7 @@ def test_the_fused_reference_is_the_module_after_its_offsets(reference: Referenc
     module, taps = reference.module, reference.case["args"]["num_param"]
     folded = AKConv(module.p_conv.in_channels, reference.case["args"]["outc"], taps)
     folded.load_state_dict(module.state_dict())
-    folded.eval().folded()
+    folded.eval().fold()
     weight = folded.conv[0].weight.detach().numpy().reshape(-1, module.p_conv.in_channels, 1, taps)
     stride = reference.attributes["stride"]
     got = OPS["AKConv"].reference(
@@ -126,13 +126,13 @@ def test_a_folded_module_is_one_pointwise_convolution_and_the_same_function() ->
         module(x)  # gives the norm a mean and a variance
     module.eval()
     before = module(x)
-    module.folded()
+    module.fold()
     assert [type(part).__name__ for part in module.conv] == ["Conv2d", "Identity", "SiLU"]
     assert module.conv[0].kernel_size == (1, 1)
     assert module.conv[0].weight.dtype == torch.float32
     assert torch.allclose(module(x), before, atol=FOLD_ROUNDING)
     weight = module.conv[0].weight
-    module.folded()
+    module.fold()
     assert module.conv[0].weight is weight
 
 

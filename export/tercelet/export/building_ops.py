@@ -22,7 +22,7 @@ from tercelet.contract.op_spec import DOMAIN
 from tercelet.contract.session import SessionOptions
 from tercelet.export.op_conformance import Conformance, check_native_library
 from tercelet.ops import OPS
-from tercelet.ops.building import Backend, NativeLibrary, build_library
+from tercelet.ops.building import BACKENDS, Backend, NativeLibrary, build_library
 from tercelet.runtime.golden import check_golden
 from tercelet.runtime.opening import open_session
 
@@ -53,22 +53,25 @@ def build_ops(
 
     bundle: None builds into the cache only. output: a new bundle; None replaces `bundle` by itself with the
     library in it, once that is complete. backends: of "onnxruntime", "cuda", "tensorrt"; a bundle takes that
-    of its own backend. overwrite: replace an older bundle at `output`.
+    for ONNX Runtime, the engine of every bundle so far. overwrite: replace an older bundle at `output`.
     Raises MissingDependencyError (compiler, CMake, toolkit or headers), CheckFailedError (does not compile, a
     case or the golden pair differs) or InputError; the bundle is then as it was.
     """
     say = report or (lambda line: None)
+    if not backends:
+        raise InputError(f"backends: expected some of {', '.join(BACKENDS)}, got none")
     place, manifest = None, None
     if bundle is not None:
         manifest = _bundle_manifest(Path(bundle))
-        place = Path(bundle) if output is None else Path(output)
+        place = Path(bundle).resolve() if output is None else Path(output)
         check_output_free(place, kind="bundle", overwrite=overwrite or output is None)
         if BUNDLED not in backends:
             raise InputError(
-                f"backends: expected {BUNDLED} among them for {bundle}, got {', '.join(backends)}"
+                f"{bundle}: expected {BUNDLED} among the backends, got {', '.join(backends)}; add --backend "
+                f"{BUNDLED}, or leave the bundle out to build only"
             )
     elif output is not None:
-        raise InputError("output: expected a bundle to put the library into, got none")
+        raise InputError("output: expected a bundle to put the library into, got none; name one before -o")
     libraries = tuple(build_library(backend, report=say) for backend in backends)
     native = next((library for library in libraries if library.backend == BUNDLED), None)
     conformance = check_native_library(native.path) if native else None
@@ -99,7 +102,7 @@ def _put_into_bundle(library: Path, bundle: Path, manifest: Manifest, place: Pat
     plugin = Plugin(name, BUNDLED, machine, system, tuple(f"{DOMAIN}::{op}" for op in OPS))
     others = tuple(item for item in manifest.plugins if item.file != name)
     with new_artefact(place, kind="bundle", overwrite=overwrite) as folder:
-        for file in manifest.files:
+        for file in (file for file in manifest.files if file != name):
             source = verify_file(bundle, manifest, file)
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / file)

@@ -38,6 +38,8 @@ def lower_ops(
 ) -> Lowering | None:
     """Give the custom ops of the graph at `path` their bodies, in place; None if it has no custom op.
 
+    A form that was asked for, or inline, is then refused.
+
     canvas: (1, H, W, 3) on which forms are timed and every node is compared with its reference. form: "auto"
     takes the quickest on this machine's ONNX Runtime, else a form of bodies_of. inline: replace the nodes by
     what is in their bodies, for tools that know no functions; no native kernel can then run.
@@ -47,17 +49,14 @@ def lower_ops(
     model = onnx.load(path)
     ops = sorted({node.op_type for node in model.graph.node if node.domain == DOMAIN})
     if not ops:
+        if form != AUTO or inline:
+            raise InputError("this network has no custom ops: leave out --op-form and --inline-ops")
         return None
     offered = [name for name in _forms(ops) if _is_allowed(ops, name, opset_of(model))]
     if form != AUTO and form not in _forms(ops):
         raise InputError(f"op form: expected {AUTO}, {', '.join(_forms(ops))}, got {form!r}")
     models = {name: _with_bodies(model, ops, name) for name in (offered if form == AUTO else [form])}
     milliseconds, engine = _times(models, canvas)
-    if not milliseconds:
-        raise CheckFailedError(
-            f"{engine} can run the custom ops {', '.join(ops)} in no form of {', '.join(models)}; "
-            "use a newer ONNX Runtime or another --op-form"
-        )
     chosen = min(milliseconds, key=lambda name: milliseconds[name])
     difference = _largest_difference(models[chosen], canvas)
     if not difference <= LARGEST_OP_DIFFERENCE:
@@ -98,14 +97,23 @@ def _with_bodies(model: onnx.ModelProto, ops: Sequence[str], form: str) -> onnx.
 
 
 def _times(models: Mapping[str, onnx.ModelProto], canvas: NDArray[np.uint8]) -> tuple[dict[str, float], str]:
-    """Median milliseconds of each model that the engine takes, measured in turn, and the engine's name."""
+    """Median milliseconds of each model that the engine takes, measured in turn, and the engine's name.
+
+    Raises CheckFailedError if it takes none.
+    """
     runners: dict[str, Runner] = {}
-    engine = "onnxruntime"
+    refusal: CheckFailedError | None = None
     for name, model in models.items():
         try:
             runners[name] = open_runner(model.SerializeToString())
         except CheckFailedError as error:
-            engine = str(error).split(":")[0]
+            refusal = error
+    if not runners:
+        raise CheckFailedError(
+            f"the custom ops run as none of {', '.join(models)}: {refusal}; "
+            "use a newer ONNX Runtime or another --op-form"
+        ) from refusal
+    engine = next(iter(runners.values())).engine
     spent: dict[str, list[float]] = {name: [] for name in runners}
     for round_number in range(_WARM_UP + _ROUNDS):
         for name, runner in runners.items():
@@ -113,7 +121,6 @@ def _times(models: Mapping[str, onnx.ModelProto], canvas: NDArray[np.uint8]) -> 
             runner.run({runner.inputs[0]: canvas})
             if round_number >= _WARM_UP:
                 spent[name].append(1e3 * (time.perf_counter() - start))
-            engine = runner.engine
     return {name: round(statistics.median(values), 3) for name, values in spent.items()}, engine
 
 

@@ -6,10 +6,12 @@ options. Needs numpy alone, so that it also works on the device.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,16 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tercelet.contract.errors import CheckFailedError, MissingDependencyError
+from tercelet.contract.errors import CheckFailedError, InputError, MissingDependencyError
 from tercelet.ops.bindings.cpp_from_spec import BINDINGS_FOLDER, OPS_FOLDER, write_headers
 
 Backend = Literal["onnxruntime", "cuda", "tensorrt"]
 BACKENDS: tuple[Backend, ...] = ("onnxruntime", "cuda", "tensorrt")
-_OPTIONS: Mapping[Backend, tuple[str, ...]] = {
-    "onnxruntime": (),
-    "cuda": ("-DTERCELET_CUDA=ON",),
-    "tensorrt": ("-DTERCELET_TENSORRT=ON",),
+_OPTIONS: Mapping[Backend, Mapping[str, str]] = {
+    "onnxruntime": {},
+    "cuda": {"TERCELET_CUDA": "ON"},
+    "tensorrt": {"TERCELET_TENSORRT": "ON"},
 }
+# Variables that CMake and compilers obey without being told.
+_OBEYED = ("CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CUDAFLAGS", "CPATH", "CPLUS_INCLUDE_PATH")
 _SOURCES = (".cc", ".cu", ".h", ".txt")
 _TIMEOUT_S = 1200
 
@@ -62,32 +66,62 @@ def build_library(
     `cache_folder()`. report: is given a line before a build starts. Raises MissingDependencyError where
     CMake, compiler, toolkit or headers are missing, CheckFailedError where the compiler fails.
     """
+    if backend not in BACKENDS:
+        raise InputError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
     _check_tools(backend)
-    entries = [*_OPTIONS[backend], *(f"-D{name}={value}" for name, value in sorted((options or {}).items()))]
+    entries = _entries(backend, options or {})
     folder = (cache or cache_folder()) / "ops" / _key(backend, entries)
     path = folder / f"libtercelet_ops_{backend}.so"
     if path.is_file():
         return NativeLibrary(backend, path, was_cached=True)
     if report:
-        report(f"building the native ops for {backend}; this takes a minute at most and is done once")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=folder.parent) as scratch:
-        built = _build(backend, entries, Path(scratch))
-        folder.mkdir(exist_ok=True)
-        waiting = folder / f".{path.name}-{os.getpid()}"
-        shutil.copyfile(built, waiting)
-        waiting.replace(path)
+        report(f"building the native ops for {backend}; this is done once")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=folder.parent) as scratch:
+            built = _build(backend, entries, Path(scratch))
+            folder.mkdir(exist_ok=True)
+            built.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written: {error}; name another folder in TERCELET_CACHE"
+        ) from error
     return NativeLibrary(backend, path, was_cached=False)
 
 
 def cached_library(backend: Backend = "onnxruntime") -> Path | None:
-    """The library that `build_library` would give without building; None if it has not been built here."""
+    """The library that `build_library` would give without building; None if that would build one, or fail."""
     try:
         _check_tools(backend)
     except MissingDependencyError:
         return None
-    path = cache_folder() / "ops" / _key(backend, list(_OPTIONS[backend])) / f"libtercelet_ops_{backend}.so"
+    path = cache_folder() / "ops" / _key(backend, _entries(backend, {})) / f"libtercelet_ops_{backend}.so"
     return path if path.is_file() else None
+
+
+def _entries(backend: Backend, options: Mapping[str, str]) -> list[str]:
+    """What CMake is told: the backend, the compiler that the key is of, and the GPUs of this machine."""
+    given = {"CMAKE_CXX_COMPILER": _compiler() or "c++", **_OPTIONS[backend], **options}
+    if backend != "onnxruntime":
+        given.setdefault("TERCELET_CUDA_ARCHITECTURES", _gpu_architectures())
+    return [f"-D{name}={value}" for name, value in sorted(given.items())]
+
+
+def _gpu_architectures() -> str:
+    """Compute capability of the first GPU, such as "87"; 87 and 90 where there is none to ask."""
+    usual, number, device = "87;90", ctypes.c_int(), ctypes.c_int()
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return usual
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+        return usual
+    capability = ""
+    for attribute in (75, 76):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+        if driver.cuDeviceGetAttribute(ctypes.byref(number), attribute, device):
+            return usual
+        capability += str(number.value)
+    return capability
 
 
 def _build(backend: Backend, entries: list[str], scratch: Path) -> Path:
@@ -109,17 +143,37 @@ def _build(backend: Backend, entries: list[str], scratch: Path) -> Path:
 
 
 def _run(command: list[str], failure: str) -> None:
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=_TIMEOUT_S, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise CheckFailedError(f"{failure}: no end within {_TIMEOUT_S} s") from error
-    if done.returncode:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        wrong = next((line for line in said if "error" in line.lower()), said[-1] if said else "no message")
-        raise CheckFailedError(f"{failure}: {wrong.strip()[:400]}")
+        out, errors = process.communicate(timeout=_TIMEOUT_S)
+    except BaseException as error:  # Ctrl-C too must end the compilers that CMake started; re-raised
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise CheckFailedError(f"{failure}: no end within {_TIMEOUT_S} s") from error
+        raise
+    if process.returncode:
+        raise CheckFailedError(f"{failure}: {_first_error(errors) or _first_error(out) or 'no message'}")
+
+
+def _first_error(text: str) -> str:
+    """The first line that speaks of an error, and what is indented below it; the last line if none does."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    start = next((i for i, line in enumerate(lines) if "error" in line.lower()), None)
+    if start is None:
+        return lines[-1].strip()[:400] if lines else ""
+    end = start + 1
+    while end < len(lines) and lines[end].startswith(" "):
+        end += 1
+    return " ".join(" ".join(lines[start:end]).split())[:400]
 
 
 def _check_tools(backend: Backend) -> None:
@@ -149,8 +203,9 @@ def tensorrt_headers() -> Path | None:
 
 
 def _compiler() -> str | None:
-    named = os.environ.get("CXX")
-    names = (named,) if named else ("g++", "c++", "clang++")
+    # A wrapper before the compiler, as in "ccache g++", is left out.
+    named = os.environ.get("CXX", "").split()[-1:]
+    names = tuple(named) if named else ("g++", "c++", "clang++")
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
@@ -159,10 +214,13 @@ def _key(backend: Backend, entries: list[str]) -> str:
     for path in sorted(OPS_FOLDER.rglob("*")):
         if path.suffix in _SOURCES or path.name in ("spec.py", "cpp_from_spec.py"):
             digest.update(path.relative_to(OPS_FOLDER).as_posix().encode() + path.read_bytes())
+    digest.update(repr([os.environ.get(name) for name in _OBEYED]).encode())
     digest.update(_version(_compiler() or "g++"))
     if backend != "onnxruntime":
         digest.update(_version(os.environ.get("CUDACXX", "nvcc")))
-        digest.update(str(tensorrt_headers()).encode() if backend == "tensorrt" else b"")
+    headers = tensorrt_headers() if backend == "tensorrt" else None
+    if headers is not None:
+        digest.update(str(headers).encode() + (headers / "NvInferVersion.h").read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -132,7 +132,8 @@ class Plugin:
 class Lowering:
     """How custom ops run where no native library is at hand.
 
-    forms: op to the form of its body, such as deform_conv or row_gather, "" where nodes were replaced.
+    forms: op to the form of its body, such as deform_conv or row_gather. `Network.ops` is empty where nodes
+    were replaced by what is in their bodies.
     reason: measured, only (no other form was possible) or asked. engine: what it was measured on, with
     milliseconds for one frame by form. ops_difference: over all nodes of custom ops, on the inputs they got
     in the engine, the largest difference from the op's reference, relative to the largest value.

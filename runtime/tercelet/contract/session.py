@@ -28,12 +28,14 @@ class SessionOptions:
     """How a session may use the machine.
 
     threads: threads inside an operator; None lets the engine take one a core. spinning: idle threads wait in
-    a loop (lower latency, and the cores are lost to everybody else). device: "cpu" or "cuda".
+    a loop (lower latency, and the cores are lost to everybody else). device: "cpu" or "cuda". native_ops: use
+    the bundle's native libraries of custom ops, where it has one for this machine.
     """
 
     threads: int | None = None
     spinning: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
+    native_ops: bool = True
 
 
 class Session(Protocol):

@@ -30,13 +30,15 @@ def open_pipeline(
     max_detections: int | None = None,
     class_agnostic: bool | None = None,
     check_golden: bool = True,
+    native_ops: bool = True,
 ) -> SinglePipeline:
     """Open a bundle, or a checkpoint where torch is installed, as a callable: frame in, detections out.
 
     threads: inside an operator, None for one a core. spinning: let idle threads burn their core for lower
     latency. color: channel order of the frames that will be handed in. score_threshold, iou_threshold (0..1),
     max_detections, class_agnostic: None takes the manifest's value. check_golden: run the bundle's golden
-    pair once before the first frame.
+    pair once before the first frame. native_ops: False runs custom ops through standard operators, also where
+    the bundle brings a native library.
     Raises InputError (bad folder, manifest or option), CheckFailedError (damaged file, golden pair missed),
     MissingDependencyError (engine or device not there). Use as a context manager, or call close().
     """
@@ -46,7 +48,7 @@ def open_pipeline(
     manifest = read_manifest(folder)
     overrides = Overrides(score_threshold, iou_threshold, max_detections, class_agnostic)
     postprocess = overrides.apply(manifest.postprocess or Postprocess())
-    options = SessionOptions(threads=threads, spinning=spinning, device=device)
+    options = SessionOptions(threads=threads, spinning=spinning, device=device, native_ops=native_ops)
     session = open_session(folder, manifest, options)
     try:
         if check_golden:

@@ -73,6 +73,7 @@ def run(
     agnostic: bool | None = None,
     limit: int | None = None,
     check: bool = True,
+    native_ops: bool = True,
     stop: threading.Event | None = None,
     listener: RunListener | None = None,
 ) -> RunSummary:
@@ -81,12 +82,12 @@ def run(
     sources: pictures, folders, video files, camera indices ("0"), RTSP or HTTP addresses. json: file for one
     JSON object a line, "-" for stdout. save: folder for drawn pictures and videos; older files of the same
     name are replaced, in both, but never a file of a source or of the bundle. score, iou, max_detections,
-    agnostic, threads, spinning, device, check: as for `open_pipeline`. limit: end after so many frames in
-    all. stop: once set, the frame in work is finished and the run ends in order.
-    A picture of a folder that cannot be read is reported to the listener and counted, and the run goes on;
-    one that was named itself raises InputError if it is the first frame of the run. Sources are checked
-    before the bundle is opened, and nothing is written before the first frame has been through.
-    Raises InputError, CheckFailedError, MissingDependencyError, and SourceLostError when a live source ends.
+    agnostic, threads, spinning, device, check, native_ops: as for `open_pipeline`. limit: end after so many
+    frames in all. stop: once set, the frame in work is finished and the run ends in order. A picture of a
+    folder that cannot be read is reported to the listener and counted, and the run goes on; one that was
+    named itself raises InputError if it is the first frame of the run. Sources are checked before the bundle
+    is opened, and nothing is written before the first frame has been through. Raises InputError,
+    CheckFailedError, MissingDependencyError, and SourceLostError when a live source ends.
     """
     check_json_place(json)
     folder = given_path(bundle, name="bundle")
@@ -108,6 +109,7 @@ def run(
                 max_detections=max_detections,
                 class_agnostic=agnostic,
                 check_golden=check,
+                native_ops=native_ops,
             )
         )
         for output in (lines, drawn):

@@ -37,8 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--op-form",
         default="auto",
-        choices=("auto", "deform_conv", "row_gather"),
-        help="custom ops in standard operators: the quicker form here; row_gather for ONNX Runtime < 1.25",
+        metavar="FORM",
+        help="custom ops in standard operators: auto (the quickest here), deform_conv, or row_gather "
+        "(for ONNX Runtime before 1.25)",
     )
     parser.add_argument("--inline-ops", action="store_true", help="no custom nodes: no native kernel can run")
     parser.add_argument(

@@ -19,8 +19,7 @@ def fold_batchnorm(module: nn.Module) -> int:
     folded = 0
     for block in list(module.modules()):
         if isinstance(block, AKConv):
-            block.folded()
-            folded += 1
+            folded += block.fold()
             continue
         conv, norm = getattr(block, "conv", None), getattr(block, "bn", None)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

@@ -132,6 +132,7 @@ class Fast {
 
  private:
   static constexpr int64_t kWindowFloats = 160 * 1024;  // 640 kB: what a core's second cache holds beside weights
+  static constexpr int64_t kLargestFloats = int64_t{64} << 20;
   static constexpr int64_t kSpareRows = 8;              // that offsets may reach beyond the taps
 
   static int64_t thread_count() {
@@ -154,8 +155,8 @@ class Fast {
     call->window_rows = rows;
     const int64_t moves = (rows - fixed) / call->stride;
     call->rows_at_once = rows == d.H ? d.h : moves < 1 ? 1 : moves;
-    // Places are 32 bits wide. A map of such a size takes the plain form.
-    return rows * d.W * call->channels < (int64_t{1} << 31) && d.N * call->channels * kTile < (int64_t{1} << 31);
+    // Beyond 256 MB for a thread the plain form has to do. Places, 32 bits wide, are then far from their end.
+    return rows * d.W * call->channels + d.N * call->channels * kTile <= kLargestFloats;
   }
 
   // Bias, then weights, as Call describes; padding is zero.

@@ -33,9 +33,14 @@ def run_on_gpu(
         np.empty(shape, np.float32)
         for shape in spec.output_shapes([array.shape for array in inputs], attributes)
     ]
-    on_device = [cuda.copied(np.ascontiguousarray(array, np.float32)) for array in inputs]
-    results = [cuda.allocated(array.nbytes) for array in outputs]
+    on_device: list[ctypes.c_void_p] = []
+    results: list[ctypes.c_void_p] = []
     try:
+        for array in inputs:
+            on_device.append(cuda.allocated(array.nbytes))
+            cuda.copy_to(on_device[-1], np.ascontiguousarray(array, np.float32))
+        for output in outputs:
+            results.append(cuda.allocated(output.nbytes))
         shapes = flat_shapes(array.shape for array in inputs)
         flat = flat_attributes(spec, spec.complete(attributes))
         pointers = [(ctypes.c_void_p * len(group))(*group) for group in (on_device, results)]
@@ -48,7 +53,7 @@ def run_on_gpu(
         return outputs
     finally:
         for pointer in (*on_device, *results):
-            cuda.call("tercelet_cuda_free", pointer)
+            cuda.free(pointer)
 
 
 def flat_shapes(shapes: Iterable[Sequence[int]]) -> list[int]:
@@ -97,10 +102,12 @@ class _Library:
         self.call("tercelet_cuda_allocate", max(size, 1), ctypes.byref(pointer))
         return pointer
 
-    def copied(self, array: NDArray[np.float32]) -> ctypes.c_void_p:
-        pointer = self.allocated(array.nbytes)
+    def copy_to(self, pointer: ctypes.c_void_p, array: NDArray[np.float32]) -> None:
         self.call("tercelet_cuda_copy", pointer, array.ctypes.data_as(ctypes.c_void_p), array.nbytes)
-        return pointer
+
+    def free(self, pointer: ctypes.c_void_p) -> None:
+        """Never raises: what went wrong before must not be hidden."""
+        self._functions.tercelet_cuda_free(pointer)
 
 
 def _int64s(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:

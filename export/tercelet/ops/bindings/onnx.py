@@ -91,7 +91,9 @@ def attach_bodies(model: onnx.ModelProto, forms: Mapping[str, str] | None = None
                 f"{name}: expected one variant in a model, got {' and '.join(sorted(variants))}; "
                 "a body cannot tell them apart"
             )
-        chosen[name] = (forms or {}).get(name) or next(iter(bodies_of(OPS[name])))
+        bodies = bodies_of(OPS[name])
+        possible = (form for form, body in bodies.items() if body.minimum_opset <= opset)
+        chosen[name] = (forms or {}).get(name) or next(possible, next(iter(bodies)))
         model.functions.append(function_of(OPS[name], chosen[name], opset=opset, variant=variants.pop()))
     if used and not any(entry.domain == DOMAIN for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))

@@ -45,10 +45,6 @@ struct GetTensorMutableData {
   static constexpr int place = 51;
   using type = Status* (*)(Value*, void** data);
 };
-struct GetTensorElementType {
-  static constexpr int place = 60;
-  using type = Status* (*)(const TensorInfo*, int* type);
-};
 struct GetDimensionsCount {
   static constexpr int place = 61;
   using type = Status* (*)(const TensorInfo*, size_t* count);

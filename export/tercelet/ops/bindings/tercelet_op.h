@@ -7,7 +7,8 @@
 #if defined(__CUDACC__)
 #define TERCELET_HD __host__ __device__ inline
 #else
-#define TERCELET_HD inline
+// Always inlined: each instruction set must get code of its own, never another's through the linker.
+#define TERCELET_HD inline __attribute__((always_inline))
 #endif
 
 namespace tercelet {

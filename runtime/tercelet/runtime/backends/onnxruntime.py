@@ -56,7 +56,8 @@ def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> O
     settings.log_severity_level = 4
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
     # The native ops run on the CPU; a GPU would have to wait for them at every node.
-    has_native_ops = options.device == "cpu" and _register_plugins(settings, folder, manifest)
+    wants_native = options.native_ops and options.device == "cpu"
+    has_native_ops = wants_native and _register_plugins(settings, folder, manifest)
     try:
         session = engine.InferenceSession(str(path), sess_options=settings, providers=[provider])
     except Exception as error:  # onnxruntime raises a dozen classes of its own, all straight below Exception
@@ -82,6 +83,12 @@ def _register_plugins(settings: Any, folder: Path, manifest: Manifest) -> bool:
         for plugin in manifest.plugins
         if plugin.backend == "onnxruntime" and (plugin.machine, plugin.system) == here
     ]
+    if len(fitting) > 1:
+        names = " and ".join(plugin.file for plugin in fitting)
+        raise InputError(
+            f"{folder}: expected one library of native ops for this machine, got {names}; build it anew: "
+            f"tercelet build-ops {folder}, or open it without native ops (--no-native-ops)"
+        )
     for plugin in fitting:
         path = verify_file(folder, manifest, plugin.file)
         try:
@@ -89,14 +96,18 @@ def _register_plugins(settings: Any, folder: Path, manifest: Manifest) -> bool:
         except Exception as error:  # as above: the engine's errors share no base class
             raise CheckFailedError(
                 f"{path}: this library of native ops cannot be loaded here: {_line(error)}; build it on this "
-                f"machine: tercelet build-ops {folder}"
+                f"machine: tercelet build-ops {folder}, or do without it: --no-native-ops"
             ) from error
     return bool(fitting)
 
 
 def _advice(manifest: Manifest, error: BaseException) -> str:
     """What helps where an engine lacks the standard operator that stands in for a custom op."""
-    if manifest.lowering is None or "NOT_IMPLEMENTED" not in str(error):
+    if (
+        manifest.lowering is None
+        or not (manifest.network and manifest.network.ops)
+        or "NOT_IMPLEMENTED" not in str(error)
+    ):
         return ""
     forms = ", ".join(sorted(set(manifest.lowering.forms.values())))
     return (

@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-check", dest="check", action="store_false", help="skip the bundle's golden pair"
     )
+    parser.add_argument(
+        "--no-native-ops",
+        dest="native_ops",
+        action="store_false",
+        help="custom ops through standard operators, though the bundle brings native ones",
+    )
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("--quiet", action="store_true", help="no lines and no progress, only problems")
     volume.add_argument("--verbose", action="store_true", help="a line for each frame of a video too")
@@ -68,6 +74,7 @@ def execute(arguments: argparse.Namespace) -> int:
             agnostic=arguments.agnostic,
             limit=arguments.limit,
             check=arguments.check,
+            native_ops=arguments.native_ops,
             stop=stop,
             listener=console,
         )

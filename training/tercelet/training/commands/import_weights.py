@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def execute(arguments: argparse.Namespace) -> int:
         detector=arguments.detector,
         output=place,
         classes=arguments.classes,
-        options=dict(map(_option, arguments.option)),
+        options=_options(arguments.option),
         labels=arguments.labels,
         licence=arguments.licence,
         overwrite=arguments.overwrite,
@@ -66,6 +67,15 @@ def execute(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, {"output": str(output), "manifest": asdict(manifest)})
     print(_summary(output, manifest), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
     return 0
+
+
+def _options(texts: Sequence[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in map(_option, texts):
+        if name in options or name == "classes":
+            raise InputError(f"--option {name}: expected once at most, and classes as --classes N")
+        options[name] = value
+    return options
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -78,14 +78,14 @@ class AKConv(nn.Module):
             return functional.conv2d(x.float(), weight, bias, self.stride, 1)
 
     @torch.no_grad()
-    def folded(self) -> None:
+    def fold(self) -> bool:
         """Put BatchNorm into the convolution, in place and in float64: what is left is one 1x1 convolution.
 
-        The same function in eval mode, to rounding. Does nothing the second time.
+        The same function in eval mode, to rounding. False if there was nothing to fold.
         """
         convolution, norm = self.conv[0], self.conv[1]
         if not isinstance(norm, nn.BatchNorm2d):
-            return
+            return False
         assert isinstance(convolution, nn.Conv2d)
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -96,6 +96,7 @@ class AKConv(nn.Module):
         pointwise.weight = nn.Parameter(weight.to(convolution.weight.dtype))
         pointwise.bias = nn.Parameter(bias.to(convolution.weight.dtype))
         self.conv[0], self.conv[1] = pointwise, nn.Identity()
+        return True
 
     def _convolved(self, sampled: Tensor) -> Tensor:
         """sampled (B, C * N, h, w), channel c * N + n."""
@@ -141,7 +142,7 @@ class C3AKConv(C3):
 
 def _pointwise(weight: Tensor) -> Tensor:
     """(O, C, N, 1) as the 1x1 convolution (O, C * N, 1, 1) that it is over samples."""
-    return weight.view(weight.shape[0], -1, 1, 1)
+    return weight.reshape(weight.shape[0], -1, 1, 1)
 
 
 def _checked_table(table: Sequence[Any], taps: int) -> tuple[int, ...]:
