@@ -240,9 +240,7 @@ static void multiply(const float* samples, int64_t depth, const float* weights, 
   }
   for (int row = 0; row < kRows; ++row) {
     for (int vector = 0; vector < kVectors; ++vector) {
-      const Vector x = sum[row][vector];
-      // Below -88 the quotient of silu_of stops falling; zero is right, and NaN for minus infinity.
-      store(outputs + row * kBlock + vector * kLanes, x < -88.0f ? x * 0.0f : silu_of(x));
+      store(outputs + row * kBlock + vector * kLanes, silu_of(sum[row][vector]));
     }
   }
 }

@@ -59,7 +59,11 @@ static inline Vector exp_of(Vector x) {
   return sum * power;
 }
 
-static inline Vector silu_of(Vector x) { return x / (1.0f + exp_of(-x)); }
+// x / (1 + e^-x). Below -88, where exp_of stops growing, zero is right, and NaN for minus infinity.
+static inline Vector silu_of(Vector x) {
+  const Vector value = x / (1.0f + exp_of(-x));
+  return x < -88.0f ? x * 0.0f : value;
+}
 
 // The first and the second half of a0 b0 a1 b1 ...
 #if defined(__clang__)
