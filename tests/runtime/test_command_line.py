@@ -32,7 +32,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["fly"], "unknown verb 'fly'; expected one of import, export, run"),
+        (["fly"], "unknown verb 'fly'; expected one of import, export, build-ops, run"),
         (["run"], "the following arguments are required: bundle, SOURCE; see tercelet run --help"),
         (["run", "a", "b", "--threads", "two"], "argument --threads: invalid int value: 'two'"),
         (["export", "a", "--opset", "18", "--sideways"], "unrecognized arguments: --sideways"),
