@@ -11,7 +11,8 @@ import pytest
 from native_ops import require_tools, run
 
 from tercelet.contract.op_spec import Case, OpSpec
-from tercelet.export.op_support import Differences, difference_of, expected_of, outputs_of
+from tercelet.export.op_conformance import difference_of, expected_of
+from tercelet.export.op_support import Differences, outputs_of
 from tercelet.ops.bindings.cpp_from_spec import BINDINGS_FOLDER, write_headers
 from tercelet.ops.building import build_library
 from tercelet.ops.support_table import Backend

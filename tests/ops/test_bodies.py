@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 
 from tercelet.contract.errors import InputError
 from tercelet.contract.op_spec import DOMAIN, Case, OpSpec, largest_relative_difference
-from tercelet.export.op_support import Differences, expected_of, feeds_of, model_of, outputs_of, takes
+from tercelet.export.op_conformance import expected_of, feeds_of
+from tercelet.export.op_support import Differences, model_of, outputs_of, takes
 from tercelet.ops import OPS
 from tercelet.ops.bindings.onnx import (
     attach_bodies,

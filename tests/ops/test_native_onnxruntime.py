@@ -13,7 +13,8 @@ import onnxruntime
 import pytest
 
 from tercelet.contract.op_spec import Array, AttributeValue, Case, OpSpec, largest_relative_difference
-from tercelet.export.op_support import Differences, expected_of, feeds_of, model_of, simd_variants
+from tercelet.export.op_conformance import expected_of, feeds_of
+from tercelet.export.op_support import Differences, model_of, simd_variants
 from tercelet.ops import OPS
 from tercelet.ops.akconv_sample.spec import default_taps
 from tercelet.ops.bindings.onnx_bytes import bytes_from_op

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from tercelet.contract.errors import MissingDependencyError
-from tercelet.contract.op_spec import Array, Case, OpSpec, largest_relative_difference
+from tercelet.contract.op_spec import Array, Case, OpSpec
+from tercelet.export.op_conformance import difference_of, expected_of, feeds_of
 from tercelet.ops import OPS
 from tercelet.ops.bindings.onnx_bytes import bytes_from_op
 from tercelet.ops.building import build_library
@@ -60,19 +61,6 @@ def model_of(spec: OpSpec, case: Case, *, form: str = "", constants: Collection[
     return bytes(model.SerializeToString())
 
 
-def feeds_of(spec: OpSpec, case: Case, constants: Collection[str] = ()) -> dict[str, Array]:
-    """The inputs by name, without those that are constant."""
-    named = zip(spec.inputs, case.inputs, strict=True)
-    return {item.name: array for item, array in named if item.name not in constants}
-
-
-def expected_of(spec: OpSpec, case: Case) -> tuple[Array, ...]:
-    """The reference's outputs."""
-    with np.errstate(all="ignore"):
-        found = spec.reference(*case.inputs, **case.attributes)
-    return found if isinstance(found, tuple) else (found,)
-
-
 def takes(backend: Backend, spec: OpSpec, case: Case) -> bool:
     """Whether a case is run on that backend: onnx.reference is too slow or fails for some of DeformConv."""
     if backend.kind != "onnx.reference" or backend.detail != "deform_conv":
@@ -97,12 +85,6 @@ def outputs_of(backend: Backend, spec: OpSpec, case: Case, library: Path | None)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)
         return tuple(_RUNNERS[backend.kind](backend, spec, case, library))
-
-
-def difference_of(got: Sequence[Array], expected: Sequence[Array]) -> float:
-    """The largest relative difference of all outputs; 0 only if every bit is the same, signs of zeros and
-    which NaN apart."""
-    return max(largest_relative_difference(*pair) for pair in zip(got, expected, strict=True))
 
 
 Differences = Callable[[Backend, OpSpec, Case], float]

@@ -5,13 +5,21 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tercelet.contract.errors import CheckFailedError
-from tercelet.contract.op_spec import Case, OpSpec, largest_relative_difference
-from tercelet.export.op_conformance import LARGEST_DIFFERENCE, check_native_library
+from tercelet.contract.op_spec import Array, Case, OpSpec
+from tercelet.export.op_conformance import (
+    LARGEST_DIFFERENCE,
+    check_native_library,
+    difference_of,
+    expected_of,
+    feeds_of,
+)
+from tercelet.export.op_support import model_of
 from tercelet.ops import OPS
+from tercelet.ops.bindings.onnx_bytes import bytes_from_op
 
 # A middling layer of a small detector.
 TIMED_OP, TIMED_LAYER = "AKConv", "17"
@@ -28,11 +36,12 @@ def run_bodies() -> str:
         case, refusals = spec.cases()[0], []
         for form in bodies_of(spec):
             try:
-                runner = open_runner(_model_with_body(spec, case, form))
+                runner = open_runner(model_of(spec, case, form=form))
             except CheckFailedError as error:
                 refusals.append(f"not as {form} ({error})")
                 continue
-            _compare(spec, case, runner.run(_feeds(spec, case)))
+            outputs = runner.run(feeds_of(spec, case))
+            _compare(spec, case, [outputs[item.name] for item in spec.outputs])
             ran.append(f"{spec.name} as {form}")
         if len(refusals) == len(bodies_of(spec)):
             raise CheckFailedError(f"{spec.name}: {'; '.join(refusals)}")
@@ -67,7 +76,7 @@ def run_torch() -> str:
         case = spec.cases()[0]
         attributes = [case.attributes[item.name] for item in spec.attributes]
         got = torch_op(name)(*(torch.from_numpy(array) for array in case.inputs), *attributes)
-        _compare(spec, case, {spec.outputs[0].name: got.numpy()})
+        _compare(spec, case, [got.numpy()])
     return f"{', '.join(torch_ops())} ran in torch {torch.__version__}"
 
 
@@ -77,8 +86,7 @@ def run_cuda(library: str) -> str:
 
     for spec in OPS.values():
         case = spec.cases()[0]
-        outputs = run_on_gpu(Path(library), spec, case.inputs, case.attributes)
-        _compare(spec, case, {item.name: got for item, got in zip(spec.outputs, outputs, strict=True)})
+        _compare(spec, case, run_on_gpu(Path(library), spec, case.inputs, case.attributes))
     return f"{', '.join(OPS)} ran on the GPU"
 
 
@@ -104,49 +112,31 @@ def _forms(spec: OpSpec, case: Case) -> list[str]:
     possible = []
     for form in bodies_of(spec):
         try:
-            open_runner(_model_with_body(spec, case, form))
+            open_runner(model_of(spec, case, form=form))
         except CheckFailedError:
             continue
         possible.append(form)
     return possible
 
 
-def _model_with_body(spec: OpSpec, case: Case, form: str) -> bytes:
-    import onnx
-
-    from tercelet.ops.bindings.onnx import attach_bodies
-
-    model = onnx.load_from_string(_model(spec, case))
-    attach_bodies(model, {spec.name: form})
-    return bytes(model.SerializeToString())
-
-
-def _model(spec: OpSpec, case: Case) -> bytes:
-    from tercelet.ops.bindings.onnx_bytes import bytes_from_op
-
-    return bytes_from_op(spec, [array.shape for array in case.inputs], case.attributes)
-
-
 def _milliseconds(spec: OpSpec, case: Case, *, library: Path | None = None, form: str = "") -> float:
     from tercelet.runtime.backends.onnxruntime import open_runner
 
-    runner = open_runner(_model_with_body(spec, case, form) if form else _model(spec, case), library=library)
+    model = (
+        model_of(spec, case, form=form)
+        if form
+        else bytes_from_op(spec, [a.shape for a in case.inputs], case.attributes)
+    )
+    runner = open_runner(model, library=library)
     spent = []
     for _ in range(_RUNS):
         start = time.perf_counter()
-        runner.run(_feeds(spec, case))
+        runner.run(feeds_of(spec, case))
         spent.append(1e3 * (time.perf_counter() - start))
     return statistics.median(spent)
 
 
-def _feeds(spec: OpSpec, case: Case) -> dict[str, Any]:
-    return {item.name: array for item, array in zip(spec.inputs, case.inputs, strict=True)}
-
-
-def _compare(spec: OpSpec, case: Case, got: dict[str, Any]) -> None:
-    expected = spec.reference(*case.inputs, **case.attributes)
-    outputs = expected if isinstance(expected, tuple) else (expected,)
-    for item, wanted in zip(spec.outputs, outputs, strict=True):
-        difference = largest_relative_difference(got[item.name], wanted)
-        if not difference <= LARGEST_DIFFERENCE:
-            raise CheckFailedError(f"{spec.name}: differs from its reference by {difference:.3g}")
+def _compare(spec: OpSpec, case: Case, got: Sequence[Array]) -> None:
+    difference = difference_of(got, expected_of(spec, case))
+    if not difference <= LARGEST_DIFFERENCE:
+        raise CheckFailedError(f"{spec.name}: differs from its reference by {difference:.3g}")
