@@ -1,6 +1,6 @@
 """A graph of one node as the bytes of an ONNX file, without the onnx package, which a device lacks.
 
-Field numbers are those of onnx.proto: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
+Field numbers are those of onnx.proto, the format of the ONNX project.
 """
 
 from __future__ import annotations
