@@ -258,3 +258,10 @@ def test_weights_that_are_constant_change_nothing(spec: OpSpec, form: str) -> No
     got = runner.run(feeds_of(spec, case, constants))[spec.outputs[0].name]
     row = next(row for row in BACKENDS if row.kind == "body" and row.detail == form)
     assert largest_relative_difference(got, outputs_of(row, spec, case, None)[0]) <= ROUNDING
+
+
+@pytest.mark.parametrize(("spec", "form"), FORMS, ids=str)
+def test_a_body_holds_nothing_that_nobody_reads(spec: OpSpec, form: str) -> None:
+    function = function_of(spec, form, opset=19, variant="ij")
+    read = {name for node in function.node for name in node.input} | set(function.output)
+    assert all(read.intersection(node.output) for node in function.node)

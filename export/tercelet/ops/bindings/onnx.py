@@ -131,10 +131,20 @@ def function_of(spec: OpSpec, form: str, *, opset: int, variant: str) -> onnx.Fu
         spec.name,
         [item.name for item in spec.inputs],
         [item.name for item in spec.outputs],
-        graph.nodes,
+        _read_nodes(graph.nodes, {item.name for item in spec.outputs}),
         [helper.make_opsetid("", opset)],
         attributes=[item.name for item in spec.attributes],
     )
+
+
+def _read_nodes(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that the outputs depend on, in order: engines run what nobody reads as well."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
 
 
 def translation_table() -> dict[Any, Any]:
