@@ -260,7 +260,7 @@ def test_weights_that_are_constant_change_nothing(spec: OpSpec, form: str) -> No
     assert largest_relative_difference(got, outputs_of(row, spec, case, None)[0]) <= ROUNDING
 
 
-@pytest.mark.parametrize(("spec", "form"), FORMS, ids=str)
+@each_form
 def test_a_body_holds_nothing_that_nobody_reads(spec: OpSpec, form: str) -> None:
     function = function_of(spec, form, opset=19, variant="ij")
     read = {name for node in function.node for name in node.input} | set(function.output)
