@@ -116,10 +116,15 @@ def run(
             if output is not None:
                 stack.enter_context(output)
         work = _Run(detect, lines, drawn, limit, stop or threading.Event(), listener or RunListener())
-        for source, kind in zip(named, kinds, strict=True):
-            if not work.ended:
-                work.take(source, kind)
-        return work.summary()
+        return _summary_of(work, named, kinds)
+
+
+def _summary_of(work: _Run, sources: Sequence[str | Path], kinds: Sequence[Kind]) -> RunSummary:
+    """Take source after source until the run has ended, and sum up."""
+    for source, kind in zip(sources, kinds, strict=True):
+        if not work.ended:
+            work.take(source, kind)
+    return work.summary()
 
 
 def _checked_kinds(sources: Sequence[str | Path], limit: int | None) -> list[Kind]:
