@@ -59,7 +59,11 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class Network:
-    """The graph: its file, inputs and outputs, the number of candidates K, opset, IR, and custom ops."""
+    """The graph: its file, inputs and outputs, the number of candidates K, opset, IR, and custom ops.
+
+    candidates: 0 where the graph gives a density map. batch: "fixed", every run takes as many canvases as the
+    shapes say; "up_to", their first side is the largest and the graph takes any number from 1 on.
+    """
 
     file: str
     inputs: tuple[TensorRecord, ...]
@@ -68,6 +72,7 @@ class Network:
     opset: int
     ir_version: int
     ops: tuple[str, ...] = ()
+    batch: Literal["fixed", "up_to"] = "fixed"
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,46 @@ class Lowering:
 
 
 @dataclass(frozen=True)
+class DensityRecord:
+    """What a density bundle's graph gives: objects in each cell of its canvas.
+
+    cell: side of a cell in canvas pixels; the sum over all cells is the number of objects on the canvas.
+    """
+
+    cell: int
+
+
+@dataclass(frozen=True)
+class DensityParity:
+    """What export measured of a density network, over all frames and cells.
+
+    cells_max: largest difference of a cell from the source, counts_max: largest difference of a frame's count,
+    both relative to the largest value (cell, count) of the source. gate: what both were allowed.
+    """
+
+    reference: str
+    frames: int
+    cells_max: float
+    counts_max: float
+    gate: float
+
+
+@dataclass(frozen=True)
+class AerialRecord:
+    """How a bundle of pipeline density_crops looks closer, unless the caller says otherwise.
+
+    density: subfolder with a complete density bundle, None where the bundle has none. plan: how regions are
+    chosen. sources: where evidence of objects comes from, see `tercelet.runtime.open_pipeline`. canvases: at
+    most so many a frame, the full frame not counted.
+    """
+
+    density: str | None = None
+    plan: Literal["full", "grid", "dmnet", "canvas"] = "canvas"
+    sources: tuple[str, ...] = ("full",)
+    canvases: int = 8
+
+
+@dataclass(frozen=True)
 class Golden:
     """A file with an input canvas and the candidates the graph gave for it, run once after opening."""
 
@@ -166,7 +211,7 @@ class Manifest:
     provenance: Provenance
     files: Mapping[str, str]
     schema_version: int = SCHEMA_VERSION
-    pipeline: Literal["single"] | None = None
+    pipeline: Literal["single", "density", "density_crops"] | None = None
     network: Network | None = None
     postprocess: Postprocess | None = None
     parity: Parity | None = None
@@ -174,6 +219,9 @@ class Manifest:
     golden: Golden | None = None
     lowering: Lowering | None = None
     plugins: tuple[Plugin, ...] = ()
+    density: DensityRecord | None = None
+    density_parity: DensityParity | None = None
+    aerial: AerialRecord | None = None
 
     def __post_init__(self) -> None:
         classes = self.detector.options.get("classes")
