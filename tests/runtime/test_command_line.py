@@ -18,7 +18,20 @@ def test_without_a_verb_the_verbs_are_listed(
 ) -> None:
     assert main(arguments) == code
     out = capsys.readouterr().out
-    for verb in ("import", "export", "run", "evaluate", "benchmark", "compare", "inspect", "doctor", "demo"):
+    for verb in (
+        "synth",
+        "prepare",
+        "train",
+        "import",
+        "export",
+        "run",
+        "evaluate",
+        "benchmark",
+        "compare",
+        "inspect",
+        "doctor",
+        "demo",
+    ):
         assert f"\n  {verb} " in out
 
 
@@ -32,7 +45,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["fly"], "unknown verb 'fly'; expected one of import, export, build-ops, run"),
+        (["fly"], "unknown verb 'fly'; expected one of synth, prepare, train, import, export, build-ops"),
         (["run"], "the following arguments are required: bundle, SOURCE; see tercelet run --help"),
         (["run", "a", "b", "--threads", "two"], "argument --threads: invalid int value: 'two'"),
         (["export", "a", "--opset", "18", "--sideways"], "unrecognized arguments: --sideways"),

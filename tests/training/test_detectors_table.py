@@ -62,7 +62,8 @@ def test_nothing_is_built_from_an_empty_name() -> None:
 
 
 def test_there_are_eight_families_of_five_scales_each_name_once() -> None:
-    assert len(detector_names()) == len(set(detector_names())) == 40
+    assert len(detector_names("detector")) == len(set(detector_names("detector"))) == 40
+    assert detector_names() == (*detector_names("detector"), *detector_names("density"))
     assert {"yolov5n", "yolov5xu", "yolov8m", "yolo11l", "yolo11s-seam", "yolo11n-multiseam"} <= set(
         detector_names()
     )
@@ -90,7 +91,7 @@ def test_every_scale_has_as_many_tensors_as_upstream(detector: str, tensors: int
     assert len(meta_detector(detector, 80).state_dict()) == tensors
 
 
-@pytest.mark.parametrize("detector", detector_names())
+@pytest.mark.parametrize("detector", detector_names("detector"))
 def test_every_detector_keeps_the_promises_of_its_attributes(detector: str) -> None:
     model = meta_detector(detector, 7)
     assert model.detector == detector
@@ -103,7 +104,7 @@ def test_every_detector_keeps_the_promises_of_its_attributes(detector: str) -> N
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.03)}
 
 
-@pytest.mark.parametrize("detector", detector_names())
+@pytest.mark.parametrize("detector", detector_names("detector"))
 def test_every_detector_gives_one_box_an_anchor_and_one_score_a_class(detector: str) -> None:
     model = meta_detector(detector, 7)
     anchors = model.anchor_count(256, 224)

@@ -87,7 +87,7 @@ NO_WEIGHTS = [
     ),
     ("an ONNX model", "w.pt", b"\x08\x0a\x12\x07pytorch", "got an ONNX model; import the .pt"),
     ("an ONNX file by name", "w.onnx", b"\x08\x0a\x3a\x07pytorch", "got an ONNX model"),
-    ("an HDF5 file", "w.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), "got an HDF5 file"),
+    ("no HDF5 file but its magic", "w.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), "cut off or damaged"),
     ("a tar archive", "w.tar", bytes(257) + b"ustar" + bytes(99), "got a tar archive; unpack it first"),
     ("a video", "w.pt", b"\0\0\0\x20ftypisom", "got an MP4 or MOV video"),
     ("a TensorRT engine", "w.engine", b"ftrt\0\0\0\0", "got a TensorRT engine; import the .pt"),
@@ -221,7 +221,6 @@ def test_a_checkpoint_without_a_usable_model_is_refused(value: bytes, match: str
         ("broken/yolov5n_truncated.pt", r"cut off or damaged \(915353 bytes"),
         ("broken/yolov8s-worldv2_lfs-pointer.pt", "git-LFS pointer of 132 bytes"),
         ("yolo11n_coco_int8.tflite", "TensorFlow Lite model"),
-        ("mcnn_shanghaitechA_660.h5", "HDF5 file"),
         ("votenet_sunrgbd_v2_variant.json", "got text"),
     ],
 )

@@ -10,16 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tercelet.export.aerial_bundle import bundle_aerial
     from tercelet.export.building_ops import build_ops
     from tercelet.export.demonstration import demo
     from tercelet.export.exporting import export
 
 _LAZY = {
+    "bundle_aerial": "tercelet.export.aerial_bundle",
     "build_ops": "tercelet.export.building_ops",
     "demo": "tercelet.export.demonstration",
     "export": "tercelet.export.exporting",
 }
-__all__ = ["build_ops", "demo", "export"]
+__all__ = ["build_ops", "bundle_aerial", "demo", "export"]
 
 
 def __getattr__(name: str) -> Any:

@@ -193,7 +193,7 @@ def _checkpoint(output: Path, weights: Path | None, detector: str) -> Path:
     write_checkpoint(
         folder,
         network,
-        labels=numbered_labels(network.classes),
+        labels=numbered_labels(network.options["classes"]),
         provenance=Provenance(source="untrained", sha256="0" * 64, format="none", licence="Apache-2.0"),
         overwrite=True,
     )

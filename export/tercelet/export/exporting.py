@@ -26,15 +26,19 @@ from tercelet.contract.manifest import (
 from tercelet.contract.preprocess import Preprocess
 from tercelet.contract.scenes import synthetic_frame
 from tercelet.contract.session import SessionOptions
+from tercelet.export.aerial_bundle import AERIAL_BATCH, check_density_bundle, put_density_beside
+from tercelet.export.density_exporting import DensityRequest, export_density, refuse_detector_options
 from tercelet.export.onnx_from_detector import onnx_from_detector
 from tercelet.export.op_lowering import AUTO, lower_ops
-from tercelet.export.parity_check import Gates, check_parity, parity_canvases
+from tercelet.export.parity_check import Gates, check_batch, check_parity, parity_canvases
 from tercelet.runtime.golden import GOLDEN_FILE, write_golden
 from tercelet.runtime.opening import open_session
 from tercelet.training.checkpoint import load_checkpoint
+from tercelet.training.detectors.density_net import DensityNet
 
 MODEL_FILE = "model.onnx"
 # The golden pair must also hold on another CPU and another version of the engine, not to the last bit.
+MAXIMUM_BATCH = 256
 GOLDEN_PX = 0.5
 GOLDEN_SCORE = 5e-3
 Report = Callable[[str], None]
@@ -49,6 +53,7 @@ class _Request:
     candidates: int
     canvases: list[NDArray[np.uint8]]
     gates: Gates
+    batch: int
 
 
 def export(
@@ -62,6 +67,8 @@ def export(
     op_form: str = AUTO,
     inline_ops: bool = False,
     candidates: int = DEFAULT_CANDIDATES,
+    batch: int = 1,
+    density: str | Path | None = None,
     frames: Sequence[str | Path] | None = None,
     gate_px: float | None = None,
     gate_score: float | None = None,
@@ -70,16 +77,21 @@ def export(
 ) -> Path:
     """Export a checkpoint to a bundle for ONNX Runtime and return the bundle's folder.
 
+    A density network takes checkpoint, output, target, precision, size (multiples of what it needs), opset,
+    frames, overwrite and report; what concerns boxes and custom ops is refused.
+
     output: default is the checkpoint's name with -bundle. size: canvas side, or (height, width), in pixels,
     multiples of 32 (MultiSEAM at least 224); default as the checkpoint says. opset: 17 to 20; None takes
     18, or 19 where there is AKConv. op_form: custom ops in standard operators: "deform_conv", "row_gather"
     (for ONNX Runtime before 1.25) or "auto", the quicker one as measured here; build_ops adds native kernels
-    later. inline_ops: no custom nodes at all. candidates: K of the graph. frames: pictures,
-    folders or videos on which the graph is compared with torch; at least three frames are used, what is
-    missing is filled with synthetic ones. gate_px, gate_score: the largest 99.9th percentile difference of a
-    box coordinate in canvas pixels and of a score that passes; None takes 1e-3 px and 1e-4, raised to four
-    times torch's own rounding where that is larger. report: gets each step. Raises InputError, or
-    CheckFailedError above a gate; then nothing is left on disk.
+    later. inline_ops: no custom nodes at all. candidates: K of the graph. batch: canvases in one
+    run, above 1 any number up to that. density: folder of a density bundle to put beside the detector, for
+    pipeline density_crops (then batch defaults to 16). frames: pictures, folders or videos on which the graph
+    is compared with torch; at least three frames are used, what is missing is filled with synthetic ones.
+    gate_px, gate_score: the largest 99.9th percentile difference of a box coordinate in canvas pixels and of
+    a score that passes; None takes 1e-3 px and 1e-4, raised to four times torch's own rounding where that is
+    larger. report: gets each step. Raises InputError, or CheckFailedError above a gate; then nothing is left
+    on disk.
     """
     checkpoint = Path(checkpoint)
     say = report or (lambda line: None)
@@ -89,6 +101,11 @@ def export(
         raise InputError(f"precision: expected fp32, got {precision!r}")
     if candidates < 1:
         raise InputError(f"candidates: expected at least 1, got {candidates}")
+    if not 1 <= batch <= MAXIMUM_BATCH:
+        raise InputError(f"batch: expected 1 to {MAXIMUM_BATCH}, got {batch}")
+    if density is not None:
+        check_density_bundle(density)
+        batch = AERIAL_BATCH if batch == 1 else batch
     detector, manifest = load_checkpoint(checkpoint)
     preprocess = _canvas_for(manifest.preprocess, size)
     detector.check_size(preprocess.height, preprocess.width)
@@ -96,10 +113,25 @@ def export(
         output = checkpoint.resolve().name.removesuffix("-checkpoint") + "-bundle"
     output = check_output_free(output, kind="bundle", overwrite=overwrite)
     canvases = parity_canvases(frames, preprocess)
+    if isinstance(detector, DensityNet):
+        refuse_detector_options(
+            detector.detector,
+            candidates=candidates != DEFAULT_CANDIDATES,
+            op_form=op_form != AUTO,
+            inline_ops=inline_ops,
+            gate_px=gate_px is not None,
+            gate_score=gate_score is not None,
+            batch=batch != 1,
+            density=density is not None,
+        )
+        wanted = DensityRequest(preprocess, opset, canvases)
+        return export_density(detector, manifest, output, wanted, overwrite=overwrite, say=say)
     gates = Gates(gate_px, gate_score)
-    request = _Request(preprocess, opset, op_form, inline_ops, candidates, canvases, gates)
+    request = _Request(preprocess, opset, op_form, inline_ops, candidates, canvases, gates, batch)
     with new_artefact(output, kind="bundle", overwrite=overwrite) as folder:
-        _write_bundle(folder, detector, manifest, request, say)
+        made = _write_bundle(folder, detector, manifest, request, say)
+        if density is not None:
+            finish_artefact(folder, put_density_beside(folder, made, density))
     say(f"wrote {output}")
     return output
 
@@ -113,6 +145,7 @@ def _write_bundle(folder: Path, detector: Any, source: Manifest, request: _Reque
         preprocess=preprocess,
         candidates=request.candidates,
         opset=request.opset,
+        batch=request.batch,
     )
     network, lowering = _lower(folder, network, request, say)
     manifest = replace(
@@ -139,6 +172,8 @@ def _write_bundle(folder: Path, detector: Any, source: Manifest, request: _Reque
                 f"the gates were raised to {parity.gate_px:.2g} px and {parity.gate_score:.2g} of score: "
                 f"rounding alone moves torch's own boxes by {parity.noise_px_p999:.2g} px"
             )
+        if check_batch(session, request.canvases, parity) is not None:
+            say("canvases give the same in a batch and one by one")
         canvas = synthetic_frame(0, height=preprocess.height, width=preprocess.width)[None]
         write_golden(folder, canvas, session.run(canvas))
     finally:

@@ -7,9 +7,6 @@ are all inside, so that every engine computes the same thing and the device does
 from __future__ import annotations
 
 import copy
-import logging
-import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from tercelet.export.passes.fold_batchnorm import fold_batchnorm
 from tercelet.export.passes.fuse_akconv import fuse_akconv
 from tercelet.export.passes.lower_to_opset_17 import lower_to_opset_17
 from tercelet.export.passes.strip_metadata import strip_metadata
+from tercelet.export.tracing import INPUT_NAME, onnx_from_module
 from tercelet.ops.bindings.onnx import translation_table
 from tercelet.training.detectors.akconv import AKConv
 
@@ -32,7 +30,6 @@ OPSETS = (17, 18, 19, 20)
 DEFAULT_OPSET = 18
 # DeformConv, the quickest form of AKConv in standard operators, came with it.
 DEFORM_CONV_OPSET = 19
-INPUT_NAME = "canvases"
 OUTPUT_NAMES = ("boxes", "scores", "class_ids")
 
 
@@ -54,13 +51,20 @@ class CanvasDetector(nn.Module):
 
 
 def onnx_from_detector(
-    detector: Any, path: Path, *, preprocess: Preprocess, candidates: int, opset: int | None
+    detector: Any,
+    path: Path,
+    *,
+    preprocess: Preprocess,
+    candidates: int,
+    opset: int | None,
+    batch: int = 1,
 ) -> Network:
-    """Export an eval-mode detector to `path` for one fixed canvas, and describe the graph.
+    """Export an eval-mode detector to `path` for canvases of one fixed size, and describe the graph.
 
-    candidates: K, cut to the number of (anchor, class) pairs. opset: one of OPSETS; None takes 18, or 19
-    where the detector has AKConv. Custom ops are nodes without bodies; see op_lowering. Raises InputError for
-    a size or opset that cannot be had, CheckFailedError where the exporter or the ONNX checker gives up.
+    batch: canvases in one run; above 1 the graph takes any number from 1 to that. candidates: K, cut to the
+    number of (anchor, class) pairs. opset: one of OPSETS; None takes 18, or 19 where the detector has AKConv.
+    Custom ops are nodes without bodies; see op_lowering. Raises InputError for a size or opset that cannot be
+    had, CheckFailedError where the exporter or the ONNX checker gives up.
     """
     if opset is None:
         has_akconv = any(isinstance(part, AKConv) for part in detector.modules())
@@ -73,9 +77,17 @@ def onnx_from_detector(
     fold_batchnorm(folded)
     count = min(candidates, detector.anchor_count(height, width) * detector.classes)
     wrapper = CanvasDetector(folded, preprocess=preprocess, candidates=count).eval()
-    canvas = torch.zeros((1, height, width, 3), dtype=torch.uint8)
+    # Traced with two: torch takes a batch of one for a constant.
+    canvases = torch.zeros((min(batch, 2), height, width, 3), dtype=torch.uint8)
     # The exporter writes 18 and up; where it is asked for 17 it may silently stay at 18.
-    model = _traced(wrapper, canvas, opset=max(opset, 18))
+    model = onnx_from_module(
+        wrapper,
+        canvases,
+        output_names=OUTPUT_NAMES,
+        opset=max(opset, 18),
+        batch=batch,
+        translations=translation_table(),
+    )
     if opset == 17:
         lower_to_opset_17(model)
     model.ir_version = IR_VERSION
@@ -88,59 +100,29 @@ def onnx_from_detector(
     except onnx.checker.ValidationError as error:
         raise CheckFailedError(f"{path}: the exported graph is not valid ONNX: {error}") from error
     onnx.save(model, path)
-    return _describe(model, path.name, count=count, size=(height, width), color=preprocess.color)
+    return _describe(model, path.name, count=count, size=(height, width), color=preprocess.color, batch=batch)
 
 
-def _traced(wrapper: nn.Module, canvas: Tensor, *, opset: int) -> onnx.ModelProto:
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                wrapper,
-                (canvas,),
-                dynamo=True,
-                opset_version=opset,
-                input_names=[INPUT_NAME],
-                output_names=list(OUTPUT_NAMES),
-                verbose=False,
-                optimize=True,
-                custom_translation_table=translation_table(),
-            )
-    except torch.onnx.errors.OnnxExporterError as error:
-        if _was_interrupted(error):
-            raise KeyboardInterrupt from error
-        first = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())[:300]
-        raise CheckFailedError(f"torch {torch.__version__} could not export the detector: {first}") from error
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
-    return model
-
-
-def _was_interrupted(error: BaseException | None) -> bool:
-    """The exporter wraps whatever it meets in an error of its own, Ctrl-C too."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _describe(model: onnx.ModelProto, name: str, *, count: int, size: tuple[int, int], color: str) -> Network:
+def _describe(
+    model: onnx.ModelProto, name: str, *, count: int, size: tuple[int, int], color: str, batch: int
+) -> Network:
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     canvas = TensorRecord(
-        INPUT_NAME, "uint8", (1, *size, 3), f"{color} canvas, batch x height x width x channel"
+        INPUT_NAME, "uint8", (batch, *size, 3), f"{color} canvas, batch x height x width x channel"
     )
     outputs = (
-        TensorRecord("boxes", "float32", (1, count, 4), "left, top, right, bottom in canvas pixels"),
-        TensorRecord("scores", "float32", (1, count), "0..1, best first"),
-        TensorRecord("class_ids", "int64", (1, count), "index into labels"),
+        TensorRecord("boxes", "float32", (batch, count, 4), "left, top, right, bottom in canvas pixels"),
+        TensorRecord("scores", "float32", (batch, count), "0..1, best first"),
+        TensorRecord("class_ids", "int64", (batch, count), "index into labels"),
     )
     custom = sorted({f"{n.domain}::{n.op_type}" for n in model.graph.node if n.domain not in ("", "ai.onnx")})
-    return Network(name, (canvas,), outputs, count, opset, model.ir_version, tuple(custom))
+    return Network(
+        name,
+        (canvas,),
+        outputs,
+        count,
+        opset,
+        model.ir_version,
+        tuple(custom),
+        batch="up_to" if batch > 1 else "fixed",
+    )

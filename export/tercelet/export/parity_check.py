@@ -125,6 +125,33 @@ def check_parity(
     )
 
 
+def check_batch(
+    session: Session, canvases: Sequence[NDArray[np.uint8]], parity: Parity
+) -> DifferenceSummary | None:
+    """Compare a batch with its canvases run one by one; None where the session takes one only.
+
+    Raises CheckFailedError where they differ by more than the gates of `parity`.
+    """
+    if not session.is_flexible:
+        return None
+    count = min(len(canvases), session.batch)
+    singles = [session.run(canvas) for canvas in canvases[:count]]
+    together = session.run(np.concatenate(canvases[:count]))
+    boxes, scores, class_ids = together
+    rows = [TopCandidates(boxes[i : i + 1], scores[i : i + 1], class_ids[i : i + 1]) for i in range(count)]
+    limits = _Limits(parity.gate_px, parity.gate_score)
+    half = singles[0].scores.shape[1] // 2 + 1
+    best = [TopCandidates(r.boxes[:, :half], r.scores[:, :half], r.class_ids[:, :half]) for r in rows]
+    summary = _summary(singles, best, limits)
+    if not limits.hold(summary) or summary.missing:
+        raise CheckFailedError(
+            f"the graph gives something else for {count} canvases at once than for each by itself: "
+            f"{summary.boxes_px_p999:.3g} px and {summary.scores_p999:.3g} of score. Nothing was written; "
+            "export without --batch"
+        )
+    return summary
+
+
 def _failure(summary: DifferenceSummary, limits: _Limits) -> CheckFailedError:
     return CheckFailedError(
         f"the graph differs from torch: 99.9th percentile {summary.boxes_px_p999:.3g} px and "

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tercelet.contract.errors import InputError
+from tercelet.contract.plan import AerialReport
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,9 @@ class Detections:
 
     boxes: (N, 4) float32, xyxy in frame pixels. scores: (N,) float32 in 0..1. class_ids: (N,) int64,
     an index into labels. labels: the names of all classes of the detector. timing_ms: milliseconds by
-    stage (read, preprocess, infer, postprocess); empty where nothing was measured.
+    stage (read, preprocess, infer, postprocess); empty where nothing was measured. origins: (N,) int64, the
+    region of `report.plan` that each was found in, -1 for the full frame; None where all come from the full
+    frame. report: what was looked at and why, where there was a choice.
     """
 
     boxes: NDArray[np.float32]
@@ -26,6 +29,8 @@ class Detections:
     class_ids: NDArray[np.int64]
     labels: tuple[str, ...]
     timing_ms: Mapping[str, float] = field(default_factory=dict)
+    origins: NDArray[np.int64] | None = None
+    report: AerialReport | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -43,14 +48,19 @@ class Detections:
         return self.labels[int(self.class_ids[index])]
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """One JSON-ready dict a detection: box [x1, y1, x2, y2], score, label, class_id."""
+        """One JSON-ready dict a detection: box [x1, y1, x2, y2], score, label, class_id; and where there are
+        origins, source "full" or "region" with the number of the region."""
         for index in range(len(self)):
-            yield {
+            record: dict[str, Any] = {
                 "box": [round(float(v), 3) for v in self.boxes[index]],
                 "score": round(float(self.scores[index]), 5),
                 "label": self.label_of(index),
                 "class_id": int(self.class_ids[index]),
             }
+            if self.origins is not None:
+                origin = int(self.origins[index])
+                record |= {"source": "full"} if origin < 0 else {"source": "region", "region": origin}
+            yield record
 
     @classmethod
     def empty(cls, labels: tuple[str, ...]) -> Detections:

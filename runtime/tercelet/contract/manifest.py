@@ -165,8 +165,8 @@ class DensityRecord:
 class DensityParity:
     """What export measured of a density network, over all frames and cells.
 
-    cells_max: largest difference of a cell from the source, counts_max: largest difference of a frame's count,
-    both relative to the largest value (cell, count) of the source. gate: what both were allowed.
+    cells_max: largest difference of a cell from the source, counts_max: largest difference of a frame's
+    count, both relative to the largest value (cell, count) of the source. gate: what both were allowed.
     """
 
     reference: str
@@ -181,14 +181,16 @@ class AerialRecord:
     """How a bundle of pipeline density_crops looks closer, unless the caller says otherwise.
 
     density: subfolder with a complete density bundle, None where the bundle has none. plan: how regions are
-    chosen. sources: where evidence of objects comes from, see `tercelet.runtime.open_pipeline`. canvases: at
-    most so many a frame, the full frame not counted.
+    chosen. evidence: what tells where objects are, see `tercelet.runtime.open_pipeline`. canvases: at most so
+    many a frame, the full frame not counted; None for half of what uniform tiles would take. object_px: side
+    of an object on a canvas, in pixels, at which the detector finds about two of three.
     """
 
     density: str | None = None
     plan: Literal["full", "grid", "dmnet", "canvas"] = "canvas"
-    sources: tuple[str, ...] = ("full",)
-    canvases: int = 8
+    evidence: tuple[str, ...] = ("full",)
+    canvases: int | None = None
+    object_px: float = 40.0
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,15 @@ class Manifest:
         classes = self.detector.options.get("classes")
         if classes is not None and classes != len(self.labels):
             raise InputError(f"labels: expected {classes}, one for each class, got {len(self.labels)}")
+
+    def density_parts(self) -> tuple[Network, DensityRecord]:
+        """The parts that a density bundle cannot lack; InputError where this is no such bundle."""
+        if self.pipeline != "density" or self.network is None or self.density is None:
+            raise InputError(
+                f"manifest.json: expected a density bundle, got a {self.kind} of {self.detector.name}; "
+                "export the checkpoint of a density network such as mcnn or density-lite"
+            )
+        return self.network, self.density
 
     def bundle_parts(self) -> tuple[Network, Postprocess, Target]:
         """The parts that a bundle cannot lack; InputError naming the first one missing."""

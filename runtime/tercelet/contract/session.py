@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -38,18 +39,56 @@ class SessionOptions:
     native_ops: bool = True
 
 
+class BoundRun(Protocol):
+    """A session tied to one array of canvases; its results lie in memory that the next run overwrites."""
+
+    def __call__(self, count: int) -> TopCandidates:
+        """Run the first `count` canvases of the array; views of the results, (count, K, ...)."""
+        ...
+
+
 class Session(Protocol):
-    """An opened network. `batch` canvases go in at once; `backend` names the engine and its version."""
+    """An opened network. `batch` canvases go in at once, or any number up to that where `is_flexible`.
+
+    backend: the engine and its version.
+    """
 
     batch: int
+    is_flexible: bool
     backend: str
 
     def run(self, canvases: NDArray[np.uint8]) -> TopCandidates:
         """canvases: (B, height, width, 3) uint8 as the manifest's preprocess says."""
         ...
 
+    def bind(self, canvases: NDArray[np.uint8]) -> BoundRun:
+        """Tie the session to `canvases` (N, height, width, 3), which the caller fills again and again.
+
+        N may be anything: a session of fewer canvases at once runs several times.
+        """
+        ...
+
     def close(self) -> None:
         """Release the engine; the session cannot run afterwards."""
+        ...
+
+
+class DensitySession(Protocol):
+    """An opened density network, of one canvas at once."""
+
+    backend: str
+
+    def run(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """canvases: (1, height, width, 3) uint8 -> (1, h, w) float32 objects by cell, a new array."""
+        ...
+
+    def bind(self, canvases: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
+        """Tie the session to `canvases` (1, height, width, 3): each call gives (1, h, w), overwritten by the
+        next."""
+        ...
+
+    def close(self) -> None:
+        """Release the engine."""
         ...
 
 
@@ -58,4 +97,12 @@ class SessionOpener(Protocol):
 
     def __call__(self, folder: Path, manifest: Manifest, options: SessionOptions) -> Session:
         """Open the network of the artefact in `folder`."""
+        ...
+
+
+class DensitySessionOpener(Protocol):
+    """What a backend offers for density bundles."""
+
+    def __call__(self, folder: Path, manifest: Manifest, options: SessionOptions) -> DensitySession:
+        """Open the density network of the bundle in `folder`."""
         ...

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tercelet.runtime.inspection import inspect
     from tercelet.runtime.nms import non_maximum_suppression
     from tercelet.runtime.opening import open_pipeline
+    from tercelet.runtime.planning.dmnet import plan_dmnet
     from tercelet.runtime.running import run
 
 _LAZY = {
@@ -26,9 +27,10 @@ _LAZY = {
     "inspect": "tercelet.runtime.inspection",
     "non_maximum_suppression": "tercelet.runtime.nms",
     "open_pipeline": "tercelet.runtime.opening",
+    "plan_dmnet": "tercelet.runtime.planning.dmnet",
     "run": "tercelet.runtime.running",
 }
-__all__ = ["benchmark", "doctor", "inspect", "non_maximum_suppression", "open_pipeline", "run"]
+__all__ = ["benchmark", "doctor", "inspect", "non_maximum_suppression", "open_pipeline", "plan_dmnet", "run"]
 
 
 def __getattr__(name: str) -> Any:

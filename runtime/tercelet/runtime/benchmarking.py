@@ -24,7 +24,7 @@ from tercelet.runtime.given_path import given_path
 from tercelet.runtime.latency import Distribution, Ratio, distribution_of, ratio_of
 from tercelet.runtime.machine_identity import Machine, identify_machine
 from tercelet.runtime.opening import open_pipeline
-from tercelet.runtime.pipelines.single import SinglePipeline
+from tercelet.runtime.pipelines.pipeline import Pipeline
 from tercelet.runtime.progress import Progress
 
 STAGES = ("read", "preprocess", "infer", "postprocess")
@@ -201,7 +201,7 @@ def _possible_rounds(frames: int, warmup: int, rounds: int | None) -> int:
 
 
 def _measure(
-    detectors: Sequence[SinglePipeline],
+    detectors: Sequence[Pipeline],
     feed: BenchmarkFrames,
     *,
     frames: int,
@@ -223,7 +223,7 @@ def _measure(
 
 
 def _measure_block(
-    detect: SinglePipeline,
+    detect: Pipeline,
     feed: BenchmarkFrames,
     block: range,
     samples: _Samples,

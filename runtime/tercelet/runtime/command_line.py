@@ -25,9 +25,13 @@ from tercelet.runtime.printable import printable
 
 _OWN_VERBS = ("run", "benchmark", "inspect", "doctor")
 _ORDER = (
+    "synth",
+    "prepare",
+    "train",
     "import",
     "export",
     "build-ops",
+    "bundle-aerial",
     "run",
     "evaluate",
     "benchmark",
@@ -158,7 +162,9 @@ def _missing(module: Any) -> tuple[str, str] | None:
 
 def _overview() -> str:
     lines = ["usage: tercelet VERB [options]     (tercelet VERB --help for the options of one)", ""]
-    lines += [f"  {name:<10} {_summary_of(name)}" for name in _verb_names()]
+    names = _verb_names()
+    width = max(map(len, names))
+    lines += [f"  {name:<{width}} {_summary_of(name)}" for name in names]
     lines += [
         "",
         "exit codes: 0 ok, 1 a check failed, 2 wrong use or bad input, 3 something is missing",

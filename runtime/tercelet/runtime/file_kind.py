@@ -17,7 +17,7 @@ _MAX_DIMENSIONS = 16
 _MAX_COUNT = 1 << 48
 _MAX_SHOWN = 200
 _IMPORT = "tercelet import {path} --detector DETECTOR -o CHECKPOINT"
-_FOREIGN = "tercelet imports PyTorch and safetensors weights: get the weights in one of these forms"
+_FOREIGN = "tercelet imports PyTorch, safetensors and HDF5 weights: get the weights in one of these forms"
 _RUN = "tercelet run BUNDLE {path}"
 _UNPACK = "unpack it and inspect what was inside"
 _UNKNOWN = "expected weights, a picture, a video or the folder of an artefact"
@@ -27,7 +27,7 @@ _NEXT_STEPS = {
     "git-lfs-pointer": "git lfs pull",
     "torch-legacy": _IMPORT,
     "pickle": _IMPORT,
-    "hdf5": _FOREIGN,
+    "hdf5": _IMPORT,
     "tflite": _FOREIGN,
     "gguf": _FOREIGN,
     "tensorrt-engine": "start from the weights it was built from: tercelet import",

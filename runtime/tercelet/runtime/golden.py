@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tercelet.contract.artefact import verify_file
 from tercelet.contract.errors import CheckFailedError, InputError
 from tercelet.contract.manifest import Golden, Manifest
-from tercelet.contract.session import Session, TopCandidates
+from tercelet.contract.session import DensitySession, Session, TopCandidates
 
 # Arrays one after the other in .npy format: unpacking a zip file took a tenth of the time of a cold start.
 GOLDEN_FILE = "golden.npy"
@@ -56,10 +56,51 @@ def check_golden(folder: Path, manifest: Manifest, session: Session) -> None:
         )
 
 
+def write_density_golden(folder: Path, canvases: NDArray[np.uint8], density: NDArray[np.float32]) -> None:
+    """Store canvases (1, H, W, 3) and their density (1, h, w) as golden.npy in an artefact's folder."""
+    with (folder / GOLDEN_FILE).open("wb") as file:
+        np.save(file, canvases)
+        np.save(file, density)
+
+
+def check_density_golden(folder: Path, manifest: Manifest, session: DensitySession) -> None:
+    """Run a density bundle's golden canvas; CheckFailedError if the engine does not compute what was
+    exported: no cell may differ by more than the golden's tolerance_score times the largest one."""
+    golden = manifest.golden
+    if golden is None:
+        return
+    network, _ = manifest.density_parts()
+    path = verify_file(folder, manifest, golden.file)
+    try:
+        with path.open("rb") as file:
+            canvases, expected = (read_array(file, allow_pickle=False) for _ in range(2))
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise InputError(
+            f"{path}: expected a golden pair written by tercelet export: {error}; export the bundle anew"
+        ) from error
+    shapes = tuple(network.inputs[0].shape), tuple(network.outputs[0].shape)
+    fits = canvases.dtype == np.uint8 and expected.dtype == np.float32
+    if not fits or (canvases.shape, expected.shape) != shapes:
+        raise InputError(
+            f"{path}: expected a golden pair of uint8 {shapes[0]} and float32 {shapes[1]}, got "
+            f"{canvases.dtype} {canvases.shape} and {expected.dtype} {expected.shape}; export the bundle anew"
+        )
+    allowed = golden.tolerance_score * float(np.abs(expected).max())
+    worst = float(np.abs(session.run(canvases) - expected).max())
+    if not worst <= allowed:  # written so that NaN fails
+        raise CheckFailedError(
+            f"{folder}: {session.backend} does not reproduce the bundle's golden pair: a cell differs by "
+            f"{worst:.3g} where {allowed:.3g} is allowed; export the bundle anew on this machine, or open it "
+            "without the check"
+        )
+
+
 def _why_unfit(canvases: Array, parts: Sequence[Array], manifest: Manifest) -> str | None:
     """Which array is not of the type and shape that the pair must have, in words; None if all four are."""
     canvas = manifest.preprocess
     shape = manifest.network.inputs[0].shape if manifest.network else (1, canvas.height, canvas.width, 3)
+    if manifest.network and manifest.network.batch == "up_to":
+        shape = (len(canvases) if canvases.ndim and len(canvases) <= shape[0] else 1, *shape[1:])
     boxes, scores, class_ids = parts
     count = scores.shape[-1] if scores.ndim else 0
     wanted: tuple[tuple[str, Array, type[np.generic], tuple[int, ...]], ...] = (

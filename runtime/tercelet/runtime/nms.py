@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tercelet.runtime.suppression import Suppressor
+
 
 def non_maximum_suppression(
     boxes: NDArray[np.float32],
@@ -25,19 +27,19 @@ def non_maximum_suppression(
     """
     chosen = np.flatnonzero((scores > score_threshold) & np.isfinite(boxes).all(axis=1))
     order = chosen[np.argsort(-scores[chosen], kind="stable")]
-    work = boxes[order].astype(np.float64)
-    if not class_agnostic and len(order):
-        # Classes are moved apart so that one pass serves all; in float64 the shift costs no precision.
-        span = float(work.max() - work.min()) + 1.0
-        work += (class_ids[order].astype(np.float64) * span)[:, None]
-    areas = (work[:, 2] - work[:, 0]).clip(0) * (work[:, 3] - work[:, 1]).clip(0)
-    kept: list[int] = []
-    alive = np.arange(len(order))
-    while len(alive) and len(kept) < max_detections:
-        best, rest = alive[0], alive[1:]
-        kept.append(int(best))
-        sides = np.minimum(work[best, 2:], work[rest, 2:]) - np.maximum(work[best, :2], work[rest, :2])
-        shared = sides[:, 0].clip(0) * sides[:, 1].clip(0)
-        union = (areas[best] + areas[rest] - shared).clip(1e-12)
-        alive = rest[shared <= iou_threshold * union]
-    return order[np.asarray(kept, dtype=np.intp)]
+    # In float64, so that a box right at the threshold is judged by what it is and not by rounding.
+    suppressor = Suppressor(np.float64)
+    groups = [order] if class_agnostic else _by_class(order, class_ids[order])
+    kept = [group[suppressor.survivors(boxes[group], iou=iou_threshold)] for group in groups]
+    together = np.concatenate(kept) if kept else order
+    # Back into one order, by place and not by score: equal scores keep theirs.
+    place = np.empty(len(scores), np.intp)
+    place[order] = np.arange(len(order))
+    return together[np.argsort(place[together], kind="stable")][:max_detections]
+
+
+def _by_class(order: NDArray[np.intp], class_ids: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """The indices of each class, in the order they came in."""
+    by_class = np.argsort(class_ids, kind="stable")
+    borders = np.flatnonzero(np.diff(class_ids[by_class])) + 1
+    return np.split(order[by_class], borders) if len(order) else []

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
-from tercelet.contract.artefact import MANIFEST_NAME, read_manifest
+from tercelet.contract.artefact import MANIFEST_NAME, inside, read_manifest
 from tercelet.contract.errors import InputError, MissingDependencyError
 from tercelet.contract.manifest import Manifest, Postprocess
+from tercelet.contract.plan import PlanName
 from tercelet.contract.preprocess import ColorOrder
-from tercelet.contract.session import Session, SessionOpener, SessionOptions
-from tercelet.runtime.backends import session_opener
+from tercelet.contract.session import DensitySession, Session, SessionOpener, SessionOptions
+from tercelet.runtime.backends import density_session_opener, session_opener
+from tercelet.runtime.fusion import FusionName
+from tercelet.runtime.given_path import given_path
+from tercelet.runtime.golden import check_density_golden
 from tercelet.runtime.golden import check_golden as run_golden_check
-from tercelet.runtime.pipelines.single import Overrides, SinglePipeline
+from tercelet.runtime.pipelines.aerial_options import options_from_record, with_overrides
+from tercelet.runtime.pipelines.density_crops import DensityCropsPipeline
+from tercelet.runtime.pipelines.density_source import DensitySource
+from tercelet.runtime.pipelines.pipeline import Pipeline
+from tercelet.runtime.pipelines.single import Overrides, SinglePipeline, fastest_resize
 
 # More cores than any machine of the kind has; an engine starts what it is told, until the system gives up.
 MAXIMUM_THREADS = 256
+# Of an aerial frame, where neither the caller nor the bundle says; VisDrone judges as many.
+AERIAL_DETECTIONS = 500
 
 
 def open_pipeline(
@@ -31,8 +44,25 @@ def open_pipeline(
     class_agnostic: bool | None = None,
     check_golden: bool = True,
     native_ops: bool = True,
-) -> SinglePipeline:
+    plan: PlanName | None = None,
+    density: str | Path | None = None,
+    evidence: Sequence[str] | None = None,
+    canvases: int | None = None,
+    budget_ms: float | None = None,
+    density_threshold: float | None = None,
+    overlap: float | None = None,
+    fusion: FusionName | None = None,
+    object_px: float | None = None,
+) -> Pipeline:
     """Open a bundle, or a checkpoint where torch is installed, as a callable: frame in, detections out.
+
+    With one of the options from plan on, or with a bundle of pipeline density_crops, parts of a frame are
+    looked at again on canvases of the network's size (see `AerialOptions`, and `Detections.report` for what
+    was done). plan: "full" (none), "grid" (uniform tiles), "dmnet" (density crops as published) or "canvas"
+    (regions at the scale their objects need, packed). density: folder of a density bundle. evidence: what
+    tells where objects are: "full" (weak candidates of the full frame), "density", "previous" (the frame
+    before); several may be combined. canvases: at most so many a frame besides the full one. budget_ms: of a
+    frame. density_threshold: least evidence, None chooses.
 
     threads: inside an operator, None for one a core. spinning: let idle threads burn their core for lower
     latency. color: channel order of the frames that will be handed in. score_threshold, iou_threshold (0..1),
@@ -42,26 +72,132 @@ def open_pipeline(
     Raises InputError (bad folder, manifest or option), CheckFailedError (damaged file, golden pair missed),
     MissingDependencyError (engine or device not there). Use as a context manager, or call close().
     """
-    if threads is not None and not 1 <= threads <= MAXIMUM_THREADS:
-        raise InputError(f"threads: expected 1 to {MAXIMUM_THREADS}, got {threads}")
+    _checked_threads(threads)
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    overrides = Overrides(score_threshold, iou_threshold, max_detections, class_agnostic)
+    given = {
+        "plan": plan,
+        "evidence": None if evidence is None else tuple(evidence),
+        "canvases": canvases,
+        "budget_ms": budget_ms,
+        "threshold": density_threshold,
+        "overlap": overlap,
+        "fusion": fusion,
+        "object_px": object_px,
+    }
+    beside = _density_folder(folder, manifest, density)
+    looks_closer = (
+        manifest.pipeline == "density_crops"
+        or density is not None
+        or any(value is not None for value in given.values())
+    )
+    closer = None
+    if looks_closer:
+        closer = with_overrides(options_from_record(manifest.aerial, has_density=beside is not None), **given)
+        if max_detections is None and manifest.pipeline != "density_crops":
+            overrides = replace(overrides, max_detections=AERIAL_DETECTIONS)
+    postprocess = overrides.apply(manifest.postprocess or Postprocess())
+    options = SessionOptions(threads=threads, spinning=spinning, device=device, native_ops=native_ops)
+    with ExitStack() as opened:
+        session = open_session(folder, manifest, options)
+        opened.callback(session.close)
+        if check_golden:
+            run_golden_check(folder, manifest, session)
+        pipeline: Pipeline
+        if closer is None:
+            pipeline = SinglePipeline(manifest, session, postprocess=postprocess, color=color)
+        else:
+            source = None if beside is None else _density_source(beside, options, check=check_golden)
+            if source is not None:
+                opened.callback(source.close)
+            pipeline = DensityCropsPipeline(
+                manifest,
+                session,
+                postprocess=postprocess,
+                options=closer,
+                density=source,
+                color=color,
+            )
+        opened.pop_all()  # from here on the pipeline closes them
+    return pipeline
+
+
+def open_single(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+    max_detections: int | None = None,
+    class_agnostic: bool | None = None,
+) -> SinglePipeline:
+    """The detector of a bundle or checkpoint alone on full frames, also where a bundle could look closer.
+
+    Options and errors as for `open_pipeline`.
+    """
     folder = Path(path)
     manifest = read_manifest(folder)
     overrides = Overrides(score_threshold, iou_threshold, max_detections, class_agnostic)
     postprocess = overrides.apply(manifest.postprocess or Postprocess())
-    options = SessionOptions(threads=threads, spinning=spinning, device=device, native_ops=native_ops)
-    session = open_session(folder, manifest, options)
+    session = open_session(folder, manifest, SessionOptions(threads=_checked_threads(threads)))
     try:
-        if check_golden:
-            run_golden_check(folder, manifest, session)
-        return SinglePipeline(manifest, session, postprocess=postprocess, color=color)
+        run_golden_check(folder, manifest, session)
+        return SinglePipeline(manifest, session, postprocess=postprocess)
     except BaseException:  # Ctrl-C too must release the engine; re-raised
         session.close()
         raise
 
 
+def _checked_threads(threads: int | None) -> int | None:
+    if threads is not None and not 1 <= threads <= MAXIMUM_THREADS:
+        raise InputError(f"threads: expected 1 to {MAXIMUM_THREADS}, got {threads}")
+    return threads
+
+
+def _density_folder(folder: Path, manifest: Manifest, density: str | Path | None) -> Path | None:
+    """The density bundle to use: the one that was named, or the one inside the bundle."""
+    if density is not None:
+        return given_path(density, name="density")
+    if manifest.aerial is None or manifest.aerial.density is None:
+        return None
+    return inside(folder, manifest.aerial.density)
+
+
+def _density_source(folder: Path, options: SessionOptions, *, check: bool) -> DensitySource:
+    manifest = read_manifest(folder)
+    session = open_density_session(folder, manifest, options)
+    try:
+        if check:
+            check_density_golden(folder, manifest, session)
+        return DensitySource(manifest, session, resize_into=fastest_resize())
+    except BaseException:  # Ctrl-C too must release the engine; re-raised
+        session.close()
+        raise
+
+
+def open_density_session(folder: Path, manifest: Manifest, options: SessionOptions) -> DensitySession:
+    """Open the network of a density bundle. Raises InputError where the folder is none."""
+    try:
+        manifest.density_parts()
+        if manifest.kind != "bundle" or manifest.target is None:
+            raise InputError(
+                f"manifest.json: expected a density bundle, got a {manifest.kind}: tercelet export it first"
+            )
+        opener = density_session_opener(manifest.target.backend)
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from error
+    return opener(folder, manifest, options)
+
+
 def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> Session:
     """Open the network of a bundle with its backend, of a checkpoint with whatever package offers that."""
     if manifest.kind == "bundle":
+        if manifest.pipeline == "density":
+            raise InputError(
+                f"{folder}: expected a detector, got a density network; it shows a detector where to look: "
+                "tercelet run DETECTOR SOURCE --density " + str(folder)
+            )
         _, _, target = manifest.bundle_parts()
         try:
             opener = session_opener(target.backend)

@@ -23,7 +23,9 @@ def timing_of(frame: Frame, detections: Detections) -> dict[str, float]:
 
 
 def record_of(frame: Frame, detections: Detections) -> dict[str, Any]:
-    """The JSON-ready object of one frame: source, frame, width, height, detections, timing_ms."""
+    """The JSON-ready object of one frame: source, frame, width, height, detections, timing_ms, and plan where
+    there was one."""
+    report = {} if detections.report is None else {"plan": detections.report.record()}
     return {
         "source": frame.source,
         "frame": frame.index,
@@ -31,6 +33,7 @@ def record_of(frame: Frame, detections: Detections) -> dict[str, Any]:
         "height": frame.image.shape[0],
         "detections": list(detections.records()),
         "timing_ms": {stage: round(float(value), 3) for stage, value in timing_of(frame, detections).items()},
+        **report,
     }
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
 from tercelet.contract.json_output import STDOUT, check_json_place
+from tercelet.contract.plan import PlanName
+from tercelet.runtime.fusion import FusionName
 from tercelet.runtime.given_path import given_path
 from tercelet.runtime.opening import open_pipeline
 from tercelet.runtime.results import ResultLines, record_of, timing_of
@@ -74,6 +76,15 @@ def run(
     limit: int | None = None,
     check: bool = True,
     native_ops: bool = True,
+    plan: PlanName | None = None,
+    density: str | Path | None = None,
+    evidence: Sequence[str] | None = None,
+    canvases: int | None = None,
+    budget_ms: float | None = None,
+    density_threshold: float | None = None,
+    overlap: float | None = None,
+    fusion: FusionName | None = None,
+    object_px: float | None = None,
     stop: threading.Event | None = None,
     listener: RunListener | None = None,
 ) -> RunSummary:
@@ -82,12 +93,12 @@ def run(
     sources: pictures, folders, video files, camera indices ("0"), RTSP or HTTP addresses. json: file for one
     JSON object a line, "-" for stdout. save: folder for drawn pictures and videos; older files of the same
     name are replaced, in both, but never a file of a source or of the bundle. score, iou, max_detections,
-    agnostic, threads, spinning, device, check, native_ops: as for `open_pipeline`. limit: end after so many
-    frames in all. stop: once set, the frame in work is finished and the run ends in order. A picture of a
-    folder that cannot be read is reported to the listener and counted, and the run goes on; one that was
-    named itself raises InputError if it is the first frame of the run. Sources are checked before the bundle
-    is opened, and nothing is written before the first frame has been through. Raises InputError,
-    CheckFailedError, MissingDependencyError, and SourceLostError when a live source ends.
+    agnostic, threads, spinning, device, check, native_ops, and plan to object_px: as for `open_pipeline`.
+    limit: end after so many frames in all. stop: once set, the frame in work is finished and the run ends in
+    order. A picture of a folder that cannot be read is reported to the listener and counted, and the run goes
+    on; one that was named itself raises InputError if it is the first frame of the run. Sources are checked
+    before the bundle is opened, and nothing is written before the first frame has been through. Raises
+    InputError, CheckFailedError, MissingDependencyError, and SourceLostError when a live source ends.
     """
     check_json_place(json)
     folder = given_path(bundle, name="bundle")
@@ -110,6 +121,15 @@ def run(
                 class_agnostic=agnostic,
                 check_golden=check,
                 native_ops=native_ops,
+                plan=plan,
+                density=density,
+                evidence=evidence,
+                canvases=canvases,
+                budget_ms=budget_ms,
+                density_threshold=density_threshold,
+                overlap=overlap,
+                fusion=fusion,
+                object_px=object_px,
             )
         )
         for output in (lines, drawn):

@@ -179,45 +179,75 @@ def resize_bilinear_into(source: Image, target: Image) -> None:
         target[...] = resized
 
 
+def resize_to_see(image: Image, *, height: int, width: int) -> Image:
+    """(h, w, 3) uint8 in another size for people to look at: nothing drops out of what gets smaller."""
+    cv2 = _opencv()
+    smaller = height < image.shape[0] or width < image.shape[1]
+    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=way)  # type: ignore[no-any-return]
+
+
 def draw_detections(frame: Image, detections: Detections) -> Image:
     """A copy of (H, W, 3) uint8 BGR with a box and a legible label for each detection, the best on top.
 
-    Among more than 30 detections only those get a label whose box is as wide as the text.
+    Labels as `draw_labels` gives them.
     """
     cv2 = _opencv()
     picture = frame.copy()
     height, width = frame.shape[:2]
     line = max(1, round(min(height, width) / 320))
-    worst_first = np.argsort(detections.scores, kind="stable").tolist()
-    for index in worst_first:
+    for index in np.argsort(detections.scores, kind="stable").tolist():
         corners = np.rint(detections.boxes[index].reshape(2, 2)).clip(0, (width - 1, height - 1))
         (x1, y1), (x2, y2) = corners.astype(int).tolist()
         color = color_for(int(detections.class_ids[index]))
         cv2.rectangle(picture, (x1, y1), (x2, y2), color, line, cv2.LINE_AA)
-    for index in worst_first:
-        _draw_label(cv2, picture, detections, index)
+    draw_labels(picture, detections)
     return picture
 
 
-def _draw_label(cv2: Any, picture: Image, detections: Detections, index: int) -> None:
+def draw_labels(picture: Image, detections: Detections) -> None:
+    """Write class and score above each box, the best on top.
+
+    Among more than 30 detections only those get a label whose box is as wide as the text.
+    """
+    for index in np.argsort(detections.scores, kind="stable").tolist():
+        _draw_label(picture, detections, index)
+
+
+def _draw_label(picture: Image, detections: Detections, index: int) -> None:
     height, width = picture.shape[:2]
     text = f"{detections.label_of(index)} {float(detections.scores[index]):.2f}"
     scale = max(0.45, min(height, width) / 1100)
+    cv2 = _opencv()
     (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     scale *= min(1.0, (width - 4) / max(text_width, 1))
-    thickness = max(1, round(scale * 1.5))
-    (text_width, ascent), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
-    pad = max(1, round(scale * 4))
-    size = (text_width + 2 * pad, ascent + descent + 2 * pad)
+    size = tag_size(text, scale)
     box_width = float(detections.boxes[index, 2] - detections.boxes[index, 0])
     if len(detections) > _CROWD and box_width < size[0]:
         return
-    left, top = label_corner(detections.boxes[index], size=size, frame_size=(width, height))
-    blue, green, red = color_for(int(detections.class_ids[index]))
-    bright = 0.114 * blue + 0.587 * green + 0.299 * red > 140
-    end = (left + size[0] - 1, top + size[1] - 1)
-    cv2.rectangle(picture, (left, top), end, (blue, green, red), cv2.FILLED)
+    corner = label_corner(detections.boxes[index], size=size, frame_size=(width, height))
+    draw_tag(picture, text, corner, scale=scale, color=color_for(int(detections.class_ids[index])))
+
+
+def tag_size(text: str, scale: float) -> tuple[int, int]:
+    """Width and height in pixels of what `draw_tag` draws; scale 1 is a capital letter of 22 pixels."""
+    cv2 = _opencv()
+    thickness, pad = max(1, round(scale * 1.5)), max(1, round(scale * 4))
+    (width, ascent), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    return width + 2 * pad, ascent + descent + 2 * pad
+
+
+def draw_tag(
+    picture: Image, text: str, corner: tuple[int, int], *, scale: float, color: tuple[int, int, int]
+) -> None:
+    """Text on a field of a BGR colour, its left top corner at `corner`, in black or white, as is legible."""
+    cv2 = _opencv()
+    (left, top), size = corner, tag_size(text, scale)
+    thickness, pad = max(1, round(scale * 1.5)), max(1, round(scale * 4))
+    cv2.rectangle(picture, (left, top), (left + size[0] - 1, top + size[1] - 1), color, cv2.FILLED)
+    bright = 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2] > 140
     ink = (0, 0, 0) if bright else (255, 255, 255)
+    ascent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)[0][1]
     foot = (left + pad, top + pad + ascent)
     cv2.putText(picture, text, foot, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, thickness, cv2.LINE_AA)
 

@@ -18,33 +18,43 @@ if TYPE_CHECKING:
     from tercelet.evaluation.judging import evaluate_detections
     from tercelet.evaluation.matching import Matches, match_detections
     from tercelet.evaluation.parity import candidate_differences, summarise_differences
+    from tercelet.evaluation.preparing import prepare_visdrone
     from tercelet.evaluation.result import EvaluationResult
+    from tercelet.evaluation.synthetic import SyntheticResult, aerial_scene, synth_aerial
 
 _LAZY = {
     "ComparisonResult": "tercelet.evaluation.comparing",
     "Dataset": "tercelet.evaluation.datasets",
     "EvaluationResult": "tercelet.evaluation.result",
     "Matches": "tercelet.evaluation.matching",
+    "SyntheticResult": "tercelet.evaluation.synthetic",
+    "aerial_scene": "tercelet.evaluation.synthetic",
     "candidate_differences": "tercelet.evaluation.parity",
     "compare": "tercelet.evaluation.comparing",
     "evaluate": "tercelet.evaluation.evaluating",
     "evaluate_detections": "tercelet.evaluation.judging",
     "match_detections": "tercelet.evaluation.matching",
     "open_dataset": "tercelet.evaluation.datasets",
+    "prepare_visdrone": "tercelet.evaluation.preparing",
     "summarise_differences": "tercelet.evaluation.parity",
+    "synth_aerial": "tercelet.evaluation.synthetic",
 }
 __all__ = [
     "ComparisonResult",
     "Dataset",
     "EvaluationResult",
     "Matches",
+    "SyntheticResult",
+    "aerial_scene",
     "candidate_differences",
     "compare",
     "evaluate",
     "evaluate_detections",
     "match_detections",
     "open_dataset",
+    "prepare_visdrone",
     "summarise_differences",
+    "synth_aerial",
 ]
 
 

@@ -16,7 +16,7 @@ from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
 from tercelet.contract.json_output import check_json_place, write_json
 from tercelet.contract.scenes import synthetic_frames
-from tercelet.contract.session import Session, TopCandidates
+from tercelet.contract.session import BoundRun, Session, TopCandidates
 from tercelet.evaluation.matching import match_detections
 from tercelet.evaluation.parity import (
     CandidateDifferences,
@@ -25,7 +25,7 @@ from tercelet.evaluation.parity import (
     summarise_differences,
 )
 from tercelet.runtime.given_path import given_path
-from tercelet.runtime.opening import open_pipeline
+from tercelet.runtime.opening import open_single
 from tercelet.runtime.pipelines.single import SinglePipeline
 from tercelet.runtime.progress import Progress
 from tercelet.runtime.sources import check_source, open_source
@@ -124,9 +124,9 @@ def compare(
     given_path(a, name="a")
     given_path(b, name="b")
     taken = _Frames(images, limit)
-    with open_pipeline(a, threads=threads, score_threshold=score, iou_threshold=iou) as first:
+    with open_single(a, threads=threads, score_threshold=score, iou_threshold=iou) as first:
         settings = first.postprocess
-        with open_pipeline(
+        with open_single(
             b,
             threads=threads,
             score_threshold=settings.score_threshold,
@@ -267,12 +267,15 @@ class _Recorder:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.batch, self.backend = session.batch, session.backend
+        self.batch, self.is_flexible, self.backend = session.batch, session.is_flexible, session.backend
         self.last: TopCandidates | None = None
 
     def run(self, canvases: NDArray[np.uint8]) -> TopCandidates:
         self.last = self._session.run(canvases)
         return self.last
+
+    def bind(self, canvases: NDArray[np.uint8]) -> BoundRun:
+        return self._session.bind(canvases)
 
     def close(self) -> None:
         self._session.close()

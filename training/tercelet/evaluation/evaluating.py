@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tercelet.contract.artefact import read_manifest
-from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
 from tercelet.contract.json_output import check_folder, check_json_place, write_json
-from tercelet.evaluation.class_mapping import ClassMap, map_classes
-from tercelet.evaluation.datasets import Dataset, DatasetFormat, DatasetImage, open_dataset
+from tercelet.contract.plan import PlanName
+from tercelet.evaluation.class_mapping import ClassMap
+from tercelet.evaluation.datasets import DatasetFormat, DatasetImage, open_dataset
 from tercelet.evaluation.datasets.dataset import ProtocolName
 from tercelet.evaluation.drawing import save_comparison
-from tercelet.evaluation.judging import evaluate_detections
-from tercelet.evaluation.protocol import protocol_named
+from tercelet.evaluation.judging import Judge
 from tercelet.evaluation.result import EvaluationResult
+from tercelet.runtime.fusion import FusionName
 from tercelet.runtime.given_path import given_path
 from tercelet.runtime.opening import open_pipeline
+from tercelet.runtime.pipelines.pipeline import Pipeline
 from tercelet.runtime.progress import Progress
 from tercelet.runtime.vision import read_image
 
@@ -44,6 +46,15 @@ def evaluate(
     max_detections: int | None = None,
     threads: int | None = None,
     limit: int | None = None,
+    plan: PlanName | None = None,
+    density: str | Path | None = None,
+    evidence: Sequence[str] | None = None,
+    canvases: int | None = None,
+    budget_ms: float | None = None,
+    density_threshold: float | None = None,
+    overlap: float | None = None,
+    fusion: FusionName | None = None,
+    object_px: float | None = None,
     save: str | Path | None = None,
     json: str | Path | None = None,
     quiet: bool = False,
@@ -54,9 +65,10 @@ def evaluate(
     VisDrone folder; format: None looks. protocol: None takes "visdrone" for VisDrone, "coco" for the rest.
     class_map: see `tercelet.evaluation.class_mapping`; None matches by name. score, iou: thresholds of the
     pipeline. max_detections: of evaluated classes a frame, ignored regions left out; None takes the
-    protocol's (coco 300, visdrone 500). limit: the first so many frames. save: folder for pictures, ground
-    truth on the left, detections on the right. json: file for the result, "-" for stdout. quiet: no progress
-    on stderr.
+    protocol's (coco 300, visdrone 500). limit: the first so many frames. plan to object_px: as for
+    `tercelet.runtime.open_pipeline`; several plans side by side: `evaluate_plans`. save: folder for pictures,
+    ground truth on the left, detections on the right. json: file for the result, "-" for stdout. quiet: no
+    progress on stderr.
     Raises InputError (bundle, data set, pictures, class map, options), MissingDependencyError.
     """
     check_json_place(json)
@@ -65,43 +77,52 @@ def evaluate(
         check_folder(folder)
     labels = read_manifest(given_path(bundle, name="bundle")).labels
     data = open_dataset(dataset, format=format, images=images, split=split, labels=labels, limit=limit)
-    rules = protocol_named(data.protocol if protocol is None else protocol)
-    kept = rules.limit(max_detections)
-    map_classes(labels, data.categories, class_map)
+    judge = Judge(data, labels, protocol=protocol, class_map=class_map, max_detections=max_detections)
     # The limit of a frame is for the judgement, which knows what is evaluated: here every detection stays.
     with open_pipeline(
-        bundle, threads=threads, score_threshold=score, iou_threshold=iou, max_detections=sys.maxsize
+        bundle,
+        threads=threads,
+        score_threshold=score,
+        iou_threshold=iou,
+        max_detections=sys.maxsize,
+        plan=plan,
+        density=density,
+        evidence=evidence,
+        canvases=canvases,
+        budget_ms=budget_ms,
+        density_threshold=density_threshold,
+        overlap=overlap,
+        fusion=fusion,
+        object_px=object_px,
     ) as detect:
-        found = _detect_all(detect, data, folder, quiet=quiet)
-    result = evaluate_detections(
-        data,
-        found,
-        protocol=rules.name,
-        class_map=class_map,
-        max_detections=kept,
-        bundle=str(bundle),
-        settings={"score": score, "iou": iou, "max_detections": kept},
+        _detect_all(detect, judge, folder, quiet=quiet)
+    chosen = chosen_options(
+        plan=plan,
+        density=density,
+        evidence=evidence,
+        canvases=canvases,
+        budget_ms=budget_ms,
+        density_threshold=density_threshold,
+        overlap=overlap,
+        fusion=fusion,
+        object_px=object_px,
     )
+    settings = {"score": score, "iou": iou, "max_detections": judge.max_detections, **chosen}
+    result = judge.result(bundle=str(bundle), settings=settings)
     if json is not None:
         write_json(json, result.record())
     return result
 
 
-def _detect_all(
-    detect: Callable[[NDArray[np.uint8]], Detections], data: Dataset, save: Path | None, *, quiet: bool
-) -> list[Detections]:
-    found = []
-    with Progress(len(data.images), "evaluate", silent=quiet) as progress:
-        for image in data.images:
-            frame = _read(image)
-            found.append(detect(frame))
-            if save is not None:
-                save_comparison(save, image, frame, found[-1], data.categories)
-            progress.advance()
-    return found
+def chosen_options(**options: Any) -> Mapping[str, Any]:
+    """What was given of the aerial options, JSON-ready; nothing for those left to the bundle."""
+    ready = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+    ready = {name: list(value) if isinstance(value, tuple) else value for name, value in ready.items()}
+    return {name: value for name, value in ready.items() if value is not None}
 
 
-def _read(image: DatasetImage) -> NDArray[np.uint8]:
+def read_frame(image: DatasetImage) -> NDArray[np.uint8]:
+    """The picture, (H, W, 3) uint8 BGR; InputError where its size is not the one that the data set states."""
     frame = read_image(image.path)
     height, width = frame.shape[:2]
     if (width, height) != (image.width, image.height):
@@ -110,3 +131,15 @@ def _read(image: DatasetImage) -> NDArray[np.uint8]:
             f"got {width}x{height}; are these the pictures that were labelled?"
         )
     return frame
+
+
+def _detect_all(detect: Pipeline, judge: Judge, save: Path | None, *, quiet: bool) -> None:
+    data = judge.dataset
+    with Progress(len(data.images), "evaluate", silent=quiet) as progress:
+        for image in data.images:
+            frame = read_frame(image)
+            found = detect(frame)
+            judge.add(found)
+            if save is not None:
+                save_comparison(save, image, frame, found, data.categories)
+            progress.advance()

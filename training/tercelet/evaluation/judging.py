@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ def evaluate_detections(
     class_map: str | Path | ClassMap | None = None,
     max_detections: int | None = None,
     bundle: str = "detections",
-    settings: Mapping[str, float | int] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> EvaluationResult:
     """Judge detections that are already there: one item a frame, in the order of dataset.images.
 
@@ -37,29 +38,67 @@ def evaluate_detections(
     Raises InputError if the numbers of frames differ or the labels do.
     """
     labels = _labels(dataset, detections)
-    rules = protocol_named(dataset.protocol if protocol is None else protocol)
-    mapping = map_classes(labels, dataset.categories, class_map)
-    kept = rules.limit(max_detections)
-    pairs = zip(dataset.images, detections, strict=True)
-    judged = [_judge(image, found, mapping, rules, kept) for image, found in pairs]
-    frames = [item.frame for item in judged]
-    return EvaluationResult(
-        bundle=bundle,
-        dataset=str(dataset.source),
-        protocol=rules.text(kept),
-        precision=average_precision(frames, classes=len(mapping.classes), max_dets=rules.max_dets),
-        frames=len(judged),
-        left_out_ground_truth=sum(item.left_out_truth for item in judged),
-        left_out_detections=sum(item.left_out_found for item in judged),
-        classes=mapping.classes,
-        by_name=mapping.by_name,
-        unmatched_labels=_counts(labels, mapping.of_label, [item.class_ids for item in detections]),
-        unmatched_categories=_counts(
-            dataset.categories, mapping.of_category, [item.class_ids for item in dataset.images]
-        ),
-        settings={"max_detections": kept} if settings is None else settings,
-        notes=dataset.notes,
-    )
+    judge = Judge(dataset, labels, protocol=protocol, class_map=class_map, max_detections=max_detections)
+    for found in detections:
+        judge.add(found)
+    return judge.result(bundle=bundle, settings=settings)
+
+
+class Judge:
+    """Takes the detections of one frame after the other, in the order of dataset.images, and keeps of them
+    only what counts: `frames`, so far.
+
+    Options and errors as for `evaluate_detections`; labels are those of the detector.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        labels: Sequence[str],
+        *,
+        protocol: ProtocolName | None = None,
+        class_map: str | Path | ClassMap | None = None,
+        max_detections: int | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.labels = tuple(labels)
+        self.rules = protocol_named(dataset.protocol if protocol is None else protocol)
+        self.mapping = map_classes(self.labels, dataset.categories, class_map)
+        self.max_detections = self.rules.limit(max_detections)
+        self.frames: list[JudgedFrame] = []
+        self._left_out_truth = self._left_out_found = 0
+        self._found_of_label = np.zeros(len(self.labels), np.int64)
+
+    def add(self, found: Detections) -> None:
+        """Judge the next frame."""
+        image = self.dataset.images[len(self.frames)]
+        judged = _judge(image, found, self.mapping, self.rules, self.max_detections)
+        self.frames.append(judged.frame)
+        self._left_out_truth += judged.left_out_truth
+        self._left_out_found += judged.left_out_found
+        self._found_of_label += np.bincount(found.class_ids, minlength=len(self.labels))
+
+    def result(self, *, bundle: str, settings: Mapping[str, Any] | None = None) -> EvaluationResult:
+        """AP of all frames; every one must have been added."""
+        dataset, mapping, rules = self.dataset, self.mapping, self.rules
+        of_category = np.bincount(
+            np.concatenate([image.class_ids for image in dataset.images]), minlength=len(dataset.categories)
+        )
+        return EvaluationResult(
+            bundle=bundle,
+            dataset=str(dataset.source),
+            protocol=rules.text(self.max_detections),
+            precision=average_precision(self.frames, classes=len(mapping.classes), max_dets=rules.max_dets),
+            frames=len(self.frames),
+            left_out_ground_truth=self._left_out_truth,
+            left_out_detections=self._left_out_found,
+            classes=mapping.classes,
+            by_name=mapping.by_name,
+            unmatched_labels=_unmatched(self.labels, mapping.of_label, self._found_of_label),
+            unmatched_categories=_unmatched(dataset.categories, mapping.of_category, of_category),
+            settings={"max_detections": self.max_detections} if settings is None else settings,
+            notes=dataset.notes,
+        )
 
 
 def _labels(dataset: Dataset, detections: Sequence[Detections]) -> tuple[str, ...]:
@@ -110,9 +149,6 @@ def _judge(
     )
 
 
-def _counts(
-    names: Sequence[str], classes: NDArray[np.int64], class_ids: Sequence[NDArray[np.int64]]
-) -> dict[str, int]:
+def _unmatched(names: Sequence[str], classes: NDArray[np.int64], totals: NDArray[np.int64]) -> dict[str, int]:
     """How many boxes there are of each name that belongs to no class."""
-    totals = np.bincount(np.concatenate(class_ids), minlength=len(names))
     return {name: int(totals[index]) for index, name in enumerate(names) if classes[index] < 0}

@@ -10,7 +10,7 @@ from tercelet.evaluation.average_precision import ClassPrecision, Precision
 from tercelet.evaluation.class_mapping import EvaluatedClass
 from tercelet.evaluation.table import text_table
 
-_FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class EvaluationResult:
     was judged against what, in the order of precision.per_class; by_name: whether by equal names, not by a
     class map. unmatched_labels: all detections of each label that belongs to no class; unmatched_categories:
     boxes of each such category.
-    settings: thresholds of the pipeline. notes: on the data set, one sentence each.
+    settings: thresholds of the pipeline, and what else was chosen. notes: on the data set, one sentence each.
     """
 
     bundle: str
@@ -36,7 +36,7 @@ class EvaluationResult:
     by_name: bool
     unmatched_labels: Mapping[str, int]
     unmatched_categories: Mapping[str, int]
-    settings: Mapping[str, float | int]
+    settings: Mapping[str, Any]
     notes: tuple[str, ...]
 
     @property
@@ -56,7 +56,7 @@ class EvaluationResult:
             "protocol": self.protocol,
             "bundle": self.bundle,
             "dataset": self.dataset,
-            **{name: getattr(self.precision, name) for name in _FIGURES},
+            **{name: getattr(self.precision, name) for name in FIGURES},
             "recall": dict(self.precision.recall),
             "per_class": {name: vars(item) for name, item in self.per_class.items()},
             "frames": self.frames,
@@ -79,13 +79,11 @@ class EvaluationResult:
 
 def result_text(result: EvaluationResult) -> str:
     """The result for people: figures, classes with ground truth, and all that was left out."""
-    found = [(name, getattr(result.precision, name)) for name in _FIGURES] + [
-        *result.precision.recall.items()
-    ]
-    figures = [(_heading(name), _figure(value)) for name, value in found]
+    found = [(name, getattr(result.precision, name)) for name in FIGURES] + [*result.precision.recall.items()]
+    figures = [(_heading(name), figure_text(value)) for name, value in found]
     judged = {name: item for name, item in result.per_class.items() if item.ground_truth}
     rows = [
-        (name, _figure(item.ap), _figure(item.ap50), str(item.ground_truth), str(item.detections))
+        (name, figure_text(item.ap), figure_text(item.ap50), str(item.ground_truth), str(item.detections))
         for name, item in judged.items()
     ]
     parts = [
@@ -101,8 +99,7 @@ def result_text(result: EvaluationResult) -> str:
 def _remarks(result: EvaluationResult) -> list[str]:
     remarks = []
     if not result.by_name:
-        pairs = (f"{' + '.join(c.labels)} = {' + '.join(c.categories)}" for c in result.classes)
-        remarks.append(f"class map: {'; '.join(pairs)}")
+        remarks.append(class_map_remark(result))
     empty = {name: item.detections for name, item in result.per_class.items() if not item.ground_truth}
     if empty:
         remarks.append(
@@ -110,10 +107,7 @@ def _remarks(result: EvaluationResult) -> list[str]:
             f"{sum(empty.values())} detections of them{_most(empty)}"
         )
     if result.unmatched_categories:
-        remarks.append(
-            f"not evaluated, no label of the detector: {len(result.unmatched_categories)} categories with "
-            f"{sum(result.unmatched_categories.values())} objects{_most(result.unmatched_categories)}"
-        )
+        remarks.append(unmatched_categories_remark(result))
     if result.unmatched_labels:
         remarks.append(
             f"not evaluated, no category of the data set: {len(result.unmatched_labels)} labels with "
@@ -125,6 +119,20 @@ def _remarks(result: EvaluationResult) -> list[str]:
             f"{result.left_out_detections} detections"
         )
     return [*remarks, *result.notes]
+
+
+def class_map_remark(result: EvaluationResult) -> str:
+    """Which labels are judged against which categories."""
+    pairs = (f"{' + '.join(c.labels)} = {' + '.join(c.categories)}" for c in result.classes)
+    return f"class map: {'; '.join(pairs)}"
+
+
+def unmatched_categories_remark(result: EvaluationResult) -> str:
+    """What of the data set nobody was asked to find."""
+    return (
+        f"not evaluated, no label of the detector: {len(result.unmatched_categories)} categories with "
+        f"{sum(result.unmatched_categories.values())} objects{_most(result.unmatched_categories)}"
+    )
 
 
 def _most(counts: Mapping[str, int]) -> str:
@@ -139,5 +147,6 @@ def _heading(name: str) -> str:
     return name[:2].upper() + name[2:].replace("_", " ")
 
 
-def _figure(value: float | None) -> str:
+def figure_text(value: float | None) -> str:
+    """Four decimals, a dash where it is undefined."""
     return "-" if value is None else f"{value:.4f}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tercelet.training.building import build
     from tercelet.training.candidates import Candidates, TopCandidates
     from tercelet.training.checkpoint import load_checkpoint, write_checkpoint
+    from tercelet.training.density_training.train_density import train_density
     from tercelet.training.detectors.families import DETECTORS, detector_names
     from tercelet.training.importing.import_weights import import_weights
     from tercelet.training.importing.weights import UpstreamWeights, read_weights
@@ -28,6 +29,7 @@ _MODULE_OF = {
     "load_checkpoint": "tercelet.training.checkpoint",
     "load_upstream": "tercelet.training.loading",
     "read_weights": "tercelet.training.importing.weights",
+    "train_density": "tercelet.training.density_training.train_density",
     "write_checkpoint": "tercelet.training.checkpoint",
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "load_checkpoint",
     "load_upstream",
     "read_weights",
+    "train_density",
     "write_checkpoint",
 ]
 

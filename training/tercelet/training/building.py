@@ -1,4 +1,4 @@
-"""Build a detector by name, with explicit options."""
+"""Build a detector or a density network by name, with explicit options."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from difflib import get_close_matches
 from typing import Any
 
 from tercelet.contract.errors import InputError
+from tercelet.training.detectors.density_net import DensityNet
 from tercelet.training.detectors.detector import Detector
 from tercelet.training.detectors.families import find_family
 
 
-def build(detector: str, **options: Any) -> Detector:
-    """A detector with freshly drawn weights, in training mode; its `options` rebuild it.
+def build(detector: str, **options: Any) -> Detector | DensityNet:
+    """A network with freshly drawn weights, in training mode; its `options` rebuild it.
 
-    Every detector takes `classes` (default 80); the others are fields of its `options_type`. InputError for a
-    name that is not in `detector_names()`, an option the detector does not have, or a value it cannot take.
+    Every detector takes `classes` (default 80), a density network has none; the other options are fields of
+    its `options_type`. InputError for a name that is not in `detector_names()`, an option that the network
+    does not have, or a value it cannot take.
     """
     family, scale = find_family(detector)
     detector_type = family.load()
@@ -24,7 +26,9 @@ def build(detector: str, **options: Any) -> Detector:
     return detector_type(detector, scale, detector_type.options_type(**options))
 
 
-def check_option_names(detector: str, detector_type: type[Detector], options: Mapping[str, Any]) -> None:
+def check_option_names(
+    detector: str, detector_type: type[Detector] | type[DensityNet], options: Mapping[str, Any]
+) -> None:
     """InputError for the first option that the detector does not have."""
     allowed = [field.name for field in fields(detector_type.options_type)]
     for name in options:

@@ -14,17 +14,17 @@ from safetensors.numpy import save_file
 
 from tercelet.contract.artefact import finish_artefact, new_artefact, read_manifest, verify_file
 from tercelet.contract.errors import CheckFailedError, InputError
-from tercelet.contract.manifest import DetectorRecord, Manifest, Postprocess, Provenance
+from tercelet.contract.manifest import DensityRecord, DetectorRecord, Manifest, Postprocess, Provenance
 from tercelet.contract.preprocess import Preprocess
+from tercelet.training.detectors.density_net import DENSITY_LABELS, DensityNet
 from tercelet.training.detectors.detector import Detector
 from tercelet.training.importing.safetensors_file import read_safetensors
-from tercelet.training.loading import load_upstream
+from tercelet.training.loading import load_upstream, without_wrappers
 
 WEIGHTS_FILE = "weights.safetensors"
 DEFAULT_IMAGE_SIZE = 640
 _PROBE_SIDE = 64
-# Upstream states may be wrapped, and may lack the counters of batch normalisation (see load_upstream).
-_WRAPPERS = ("", "module.", "model.")
+# Upstream states may lack the counters of batch normalisation (see load_upstream).
 _COUNTER = "num_batches_tracked"
 
 State = Mapping[str, NDArray[Any]]
@@ -32,35 +32,39 @@ State = Mapping[str, NDArray[Any]]
 
 def write_checkpoint(
     output: str | Path,
-    detector: Detector,
+    detector: Detector | DensityNet,
     *,
     labels: Sequence[str],
     provenance: Provenance,
     source: State | None = None,
+    canvas: tuple[int, int] | None = None,
+    notes: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Manifest:
-    """Write a detector as a checkpoint and return its manifest.
+    """Write a detector or a density network as a checkpoint and return its manifest.
 
-    labels: one for each class. provenance: its image_size (640 px if None), made a multiple of what the
-    detector needs, becomes the canvas; tensors and parameters are filled in. source: the state that the
-    detector was loaded from. The file is read back and must equal the detector's state, and `source` where
-    there is one, to the last bit of float32; a forward pass on a small probe must be finite.
+    labels: one for each class; DENSITY_LABELS for a density network. provenance: its image_size, made a
+    multiple of what the network needs, becomes the canvas unless `canvas` (height, width in pixels) is given;
+    with neither it is 640 px, or a density network's `default_canvas`. tensors and parameters are filled in.
+    source: the state that the network was loaded from. notes: further text files by name. The file is read
+    back and must equal the network's state, and `source` where there is one, to the last bit of float32; a
+    forward pass on a small probe must be finite.
     Raises InputError or CheckFailedError; then nothing is left on disk.
     """
-    if len(labels) != detector.classes:
-        raise InputError(
-            f"{output}: expected {detector.classes} labels, one for each class, got {len(labels)}"
-        )
+    _check_labels(output, detector, labels)
     written = {name: v.detach().cpu().contiguous().numpy() for name, v in detector.state_dict().items()}
-    side = _canvas_side(detector, provenance.image_size or DEFAULT_IMAGE_SIZE)
+    height, width = _canvas_size(detector, canvas, provenance.image_size)
     manifest = Manifest(
         kind="checkpoint",
         detector=DetectorRecord(detector.detector, detector.options),
         labels=tuple(labels),
-        preprocess=Preprocess(side, side),
+        preprocess=Preprocess(height, width),
         provenance=_counted(provenance, detector),
         files={},
-        postprocess=Postprocess(iou_threshold=detector.suppression_iou),
+        postprocess=(
+            None if isinstance(detector, DensityNet) else Postprocess(iou_threshold=detector.suppression_iou)
+        ),
+        density=DensityRecord(detector.cell) if isinstance(detector, DensityNet) else None,
     )
     with new_artefact(output, kind="checkpoint", overwrite=overwrite) as folder:
         path = folder / WEIGHTS_FILE
@@ -70,11 +74,13 @@ def write_checkpoint(
         if source is not None:
             _check_equal(read, _matched(detector, read, source), what="the source's state", output=output)
         _check_probe(detector, output)
+        for name, text in (notes or {}).items():
+            (folder / name).write_text(text, encoding="utf-8")
         return finish_artefact(folder, manifest)
 
 
-def load_checkpoint(folder: str | Path) -> tuple[Detector, Manifest]:
-    """The detector of a checkpoint, in eval mode, and its manifest.
+def load_checkpoint(folder: str | Path) -> tuple[Detector | DensityNet, Manifest]:
+    """The detector or density network of a checkpoint, in eval mode, and its manifest.
 
     Raises InputError for a folder that is no checkpoint, CheckFailedError if the weights are not the ones
     that the manifest names.
@@ -88,34 +94,59 @@ def load_checkpoint(folder: str | Path) -> tuple[Detector, Manifest]:
     path = verify_file(folder, manifest, WEIGHTS_FILE)
     state, _ = read_safetensors(path.read_bytes(), where=str(path))
     detector = load_upstream(manifest.detector.name, state, **manifest.detector.options)
-    if len(manifest.labels) != detector.classes:
+    expected = _label_count(detector)
+    if len(manifest.labels) != expected:
         raise InputError(
-            f"{folder}: labels: expected {detector.classes}, one for each class of the weights, "
+            f"{folder}: labels: expected {expected}, one for each class of the weights, "
             f"got {len(manifest.labels)}"
         )
     return detector, manifest
 
 
-def _canvas_side(detector: Detector, image_size: int) -> int:
+def _label_count(detector: Detector | DensityNet) -> int:
+    return len(DENSITY_LABELS) if isinstance(detector, DensityNet) else detector.classes
+
+
+def _check_labels(output: str | Path, detector: Detector | DensityNet, labels: Sequence[str]) -> None:
+    expected = _label_count(detector)
+    if len(labels) != expected:
+        raise InputError(f"{output}: expected {expected} labels, one for each class, got {len(labels)}")
+
+
+def _canvas_size(
+    detector: Detector | DensityNet, canvas: tuple[int, int] | None, image_size: int | None
+) -> tuple[int, int]:
+    """Height and width of the canvas that a manifest states; InputError for one that the network refuses."""
+    if canvas is not None:
+        detector.check_size(*canvas)
+        return canvas
+    if image_size is None and isinstance(detector, DensityNet):
+        return detector.default_canvas
+    side = _canvas_side(detector, image_size or DEFAULT_IMAGE_SIZE)
+    return side, side
+
+
+def _canvas_side(detector: Detector | DensityNet, image_size: int) -> int:
     step = detector.size_multiple
     return -(-max(image_size, detector.minimum_size) // step) * step
 
 
-def _counted(provenance: Provenance, detector: Detector) -> Provenance:
+def _counted(provenance: Provenance, detector: Detector | DensityNet) -> Provenance:
     parameters = sum(parameter.numel() for parameter in detector.parameters())
     return replace(provenance, tensors=len(detector.state_dict()), parameters=parameters)
 
 
-def _matched(detector: Detector, names: Mapping[str, Any], source: State) -> State:
-    """The source's tensor for each name, as `upstream_state` shapes it; counters it lacks are left out."""
+def _matched(detector: Detector | DensityNet, names: Mapping[str, Any], source: State) -> State:
+    """The source's tensor for each name, as `upstream_state` has it; counters it lacks are left out."""
+    given = detector.upstream_state(without_wrappers(source))
     matched = {}
     for name in names:
-        found = next((source[wrapper + name] for wrapper in _WRAPPERS if wrapper + name in source), None)
-        if found is not None:
+        if name in given:
+            found = given[name]
             matched[name] = found.astype(np.float32) if found.dtype.kind == "f" else found
         elif not name.endswith(_COUNTER):
             raise CheckFailedError(f"{name}: is in the checkpoint but not in the weights it was made from")
-    return detector.upstream_state(matched)
+    return matched
 
 
 def _check_equal(read: State, expected: State, *, what: str, output: str | Path) -> None:
@@ -132,10 +163,11 @@ def _check_equal(read: State, expected: State, *, what: str, output: str | Path)
             )
 
 
-def _check_probe(detector: Detector, output: str | Path) -> None:
+def _check_probe(detector: Detector | DensityNet, output: str | Path) -> None:
     """One forward pass on a fixed pattern; every number must be finite."""
     side = _canvas_side(detector, _PROBE_SIDE)
-    ramp = torch.linspace(0, 1, 3 * side * side).reshape(1, 3, side, side)
+    largest = 255 if isinstance(detector, DensityNet) else 1
+    ramp = torch.linspace(0, largest, 3 * side * side).reshape(1, 3, side, side)
     was_training = detector.training
     detector.eval()
     try:
@@ -143,8 +175,9 @@ def _check_probe(detector: Detector, output: str | Path) -> None:
             result = detector(ramp)
     finally:
         detector.train(was_training)
-    if not all(bool(part.isfinite().all()) for part in result):
+    parts = (result,) if isinstance(result, torch.Tensor) else result
+    if not all(bool(part.isfinite().all()) for part in parts):
         raise CheckFailedError(
-            f"{output}: on a {side}x{side} test pattern the detector gives nan or infinity; "
+            f"{output}: on a {side}x{side} test pattern the network gives nan or infinity; "
             "the weights are damaged or the training diverged; nothing was written"
         )

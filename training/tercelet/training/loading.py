@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tercelet.contract.errors import InputError
 from tercelet.training.building import build, check_option_names
+from tercelet.training.detectors.density_net import DensityNet
 from tercelet.training.detectors.detector import Detector
 from tercelet.training.detectors.families import detector_names, find_family
 
@@ -21,10 +22,13 @@ _WRAPPERS = (("module.", "module."), ("model.model.", "model."))
 # Anchors of a state may have been stored in fp16, so an asked-for anchor agrees up to its rounding.
 _SAME_ANCHOR = 1e-3
 _COUNTER = "num_batches_tracked"
+Value = TypeVar("Value")
 
 
-def load_upstream(detector: str, state: Mapping[str, NDArray[Any] | Tensor], **options: Any) -> Detector:
-    """A detector in eval mode with the tensors of `state`, a flat mapping under upstream's names.
+def load_upstream(
+    detector: str, state: Mapping[str, NDArray[Any] | Tensor], **options: Any
+) -> Detector | DensityNet:
+    """A detector or density network in eval mode with the tensors of `state`, named flatly as upstream does.
 
     Classes, anchors and head widths are taken from the state; an option that contradicts it is refused, one
     that the state cannot tell is taken as given. Floats of any precision become float32; tensors are copied.
@@ -61,11 +65,17 @@ def _tensors_from_state(detector: str, state: Mapping[str, NDArray[Any] | Tensor
             f"{detector}: expected named tensors, got an empty mapping; is this the file of the weights?"
         )
     tensors = {name: _tensor_from(detector, name, value) for name, value in state.items()}
+    return without_wrappers(tensors)
+
+
+def without_wrappers(state: Mapping[str, Value]) -> dict[str, Value]:
+    """The state with the prefix taken off that a wrapper put before every name, if one did."""
+    named = dict(state)
     for prefix, kept in _WRAPPERS:
-        if all(name.startswith(prefix) for name in tensors):
+        if all(name.startswith(prefix) for name in named):
             kept = "" if kept == prefix else kept
-            tensors = {kept + name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+            named = {kept + name.removeprefix(prefix): value for name, value in named.items()}
+    return named
 
 
 def _tensor_from(detector: str, name: str, value: NDArray[Any] | Tensor) -> Tensor:
@@ -106,7 +116,7 @@ def _listed(value: Any) -> Any:
     return [_listed(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
-def _misfit(model: Detector, tensors: Mapping[str, Tensor]) -> str:
+def _misfit(model: Detector | DensityNet, tensors: Mapping[str, Tensor]) -> str:
     """What is wrong, empty if nothing is."""
     expected = model.state_dict()
     missing = [name for name in expected if name not in tensors and not name.endswith(_COUNTER)]
@@ -151,7 +161,7 @@ def _fits(detector: str, tensors: Mapping[str, Tensor]) -> bool:
     return not _misfit(model, detector_type.upstream_state(tensors))
 
 
-def _assign(model: Detector, tensors: dict[str, Tensor]) -> None:
+def _assign(model: Detector | DensityNet, tensors: dict[str, Tensor]) -> None:
     """Replace the model's meta tensors; counters that the state lacks start at zero."""
     complete = {
         name: tensors[name] if name in tensors else torch.zeros(value.shape, dtype=value.dtype)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from tercelet.contract.errors import InputError, MissingDependencyError
 from tercelet.contract.manifest import DEFAULT_CANDIDATES, Manifest
-from tercelet.contract.session import SessionOptions, TopCandidates
+from tercelet.contract.session import BoundRun, SessionOptions, TopCandidates
 from tercelet.training.checkpoint import load_checkpoint
+from tercelet.training.detectors.density_net import DensityNet
 from tercelet.training.detectors.detector import Detector
 
 
@@ -20,6 +21,7 @@ class TorchSession:
     """A detector that takes uint8 canvases (1, height, width, 3) of the manifest's preprocess."""
 
     batch = 1
+    is_flexible = False
 
     def __init__(self, detector: Detector, manifest: Manifest, *, device: str) -> None:
         self.backend = f"torch {torch.__version__}"
@@ -39,6 +41,15 @@ class TorchSession:
         boxes, scores, class_ids = (part.cpu().numpy() for part in found)
         return TopCandidates(boxes.astype(np.float32), scores.astype(np.float32), class_ids.astype(np.int64))
 
+    def bind(self, canvases: NDArray[np.uint8]) -> BoundRun:
+        """See contract.session.Session; one canvas after the other."""
+
+        def run(count: int) -> TopCandidates:
+            parts = [self.run(canvases[index : index + 1]) for index in range(count)]
+            return TopCandidates(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+        return run
+
     def close(self) -> None:
         """Give the weights back."""
         self._detector = self._detector.to("meta")
@@ -54,6 +65,11 @@ def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> T
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     detector, _ = load_checkpoint(folder)
+    if isinstance(detector, DensityNet):
+        raise InputError(
+            f"{folder}: expected the checkpoint of a detector, got {detector.detector}, which gives no boxes "
+            "but a density; tercelet export makes it a bundle for tercelet run --density"
+        )
     detector.check_size(manifest.preprocess.height, manifest.preprocess.width)
     return TorchSession(detector, manifest, device=options.device)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tercelet.contract.artefact import read_manifest
 from tercelet.contract.json_output import check_json_place, write_json
+from tercelet.contract.manifest import Manifest
 from tercelet.contract.preprocess import size_from_text
 
 SUMMARY = "export a checkpoint to a checked bundle for the device"
@@ -46,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--candidates", type=int, help="boxes the graph gives for a frame, before suppression"
     )
     parser.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="canvases in one run, any number up to N (1)"
+    )
+    parser.add_argument(
+        "--density", metavar="BUNDLE", help="density bundle to put beside it, for aerial video (batch 16)"
+    )
+    parser.add_argument(
         "--frames", nargs="+", metavar="SOURCE", help="pictures or folders to compare the graph with torch on"
     )
     parser.add_argument("--gate-px", type=float, help="99.9th percentile of boxes that passes, in pixels")
@@ -70,6 +77,8 @@ def execute(arguments: argparse.Namespace) -> int:
         op_form=arguments.op_form,
         inline_ops=arguments.inline_ops,
         candidates=DEFAULT_CANDIDATES if arguments.candidates is None else arguments.candidates,
+        batch=arguments.batch,
+        density=arguments.density,
         frames=arguments.frames,
         gate_px=arguments.gate_px,
         gate_score=arguments.gate_score,
@@ -87,8 +96,10 @@ def execute(arguments: argparse.Namespace) -> int:
 def _summary(output: Path) -> str:
     manifest = read_manifest(output)
     parity, network = manifest.parity, manifest.network
-    assert parity is not None
     assert network is not None
+    if manifest.density_parity is not None:
+        return _density_summary(output, manifest)
+    assert parity is not None
     size = f"{manifest.preprocess.height}x{manifest.preprocess.width}"
     megabytes = (output / network.file).stat().st_size / 1e6
     return (
@@ -96,4 +107,19 @@ def _summary(output: Path) -> str:
         f"equal to {parity.reference} on {parity.frames} frames within {parity.boxes_px_p999:.2g} px and "
         f"{parity.scores_p999:.2g} of score (99.9 %)\n"
         f"next: tercelet run {shlex.quote(str(output))} PICTURE"
+    )
+
+
+def _density_summary(output: Path, manifest: Manifest) -> str:
+    density, parity, network = manifest.density, manifest.density_parity, manifest.network
+    assert density is not None
+    assert parity is not None
+    assert network is not None
+    megabytes = (output / network.file).stat().st_size / 1e6
+    return (
+        f"{output}: {manifest.detector.name} {manifest.preprocess.height}x{manifest.preprocess.width}, "
+        f"objects a cell of {density.cell} px, {megabytes:.1f} MB\n"
+        f"equal to {parity.reference} on {parity.frames} frames within {parity.cells_max:.2g} of the largest "
+        "cell\n"
+        f"next: tercelet run BUNDLE PICTURE --density {shlex.quote(str(output))}"
     )

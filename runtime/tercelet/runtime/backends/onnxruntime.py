@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,29 @@ def installed_distributions() -> dict[str, str]:
 
 
 def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> OnnxRuntimeSession:
-    """Open the bundle's graph after its sha256 was compared.
+    """Open a detector's graph after its sha256 was compared; raises as `_open_engine`."""
+    network, _, _ = manifest.bundle_parts()
+    session, backend = _open_engine(folder, manifest, network, options)
+    return OnnxRuntimeSession(session, network, backend)
+
+
+def open_density_session(
+    folder: Path, manifest: Manifest, options: SessionOptions
+) -> OnnxRuntimeDensitySession:
+    """Open a density network's graph after its sha256 was compared; raises as `_open_engine`."""
+    network, _ = manifest.density_parts()
+    session, backend = _open_engine(folder, manifest, network, options)
+    return OnnxRuntimeDensitySession(session, network, backend)
+
+
+def _open_engine(
+    folder: Path, manifest: Manifest, network: Network, options: SessionOptions
+) -> tuple[Any, str]:
+    """The engine's session, and the engine's name with its version.
 
     Raises CheckFailedError for a damaged file or one that the engine refuses, MissingDependencyError where
     onnxruntime is missing, installed twice over itself, or lacks the device asked for.
     """
-    network, _, _ = manifest.bundle_parts()
     path = verify_file(folder, manifest, network.file)
     engine = _import_engine()
     provider = _PROVIDERS[options.device]
@@ -71,7 +88,7 @@ def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> O
         )
     _check_signature(session, network, path)
     native = " with native ops" if has_native_ops else ""
-    return OnnxRuntimeSession(session, network, f"onnxruntime {engine.__version__} {options.device}{native}")
+    return session, f"onnxruntime {engine.__version__} {options.device}{native}"
 
 
 def _register_plugins(settings: Any, folder: Path, manifest: Manifest) -> bool:
@@ -145,7 +162,7 @@ def open_runner(model: bytes, *, library: Path | None = None, threads: int | Non
         if library is not None:
             settings.register_custom_ops_library(str(library.resolve()))
         session = engine.InferenceSession(model, settings, providers=[_PROVIDERS["cpu"]])
-    except Exception as error:  # as in open_session: the engine's errors share no base class
+    except Exception as error:  # as in _open_engine: the engine's errors share no base class
         raise CheckFailedError(f"{name}: refuses the graph: {_line(error)}") from error
     return Runner(session, name)
 
@@ -162,28 +179,129 @@ def run_once(model: bytes, inputs: Mapping[str, NDArray[Any]]) -> tuple[str, lis
 
 
 class OnnxRuntimeSession:
-    """An opened graph, see contract.session.Session."""
+    """An opened detector, see contract.session.Session."""
 
     def __init__(self, session: Any, network: Network, backend: str) -> None:
         self._session = session
         self._input = network.inputs[0].name
-        self._outputs = [output.name for output in network.outputs]
+        self._outputs = network.outputs
         self.batch = network.inputs[0].shape[0]
+        self.is_flexible = network.batch == "up_to"
         self.backend = backend
 
     def run(self, canvases: NDArray[np.uint8]) -> TopCandidates:
         """canvases: (batch, height, width, 3) uint8. Raises CheckFailedError where the engine fails."""
+        names = [output.name for output in self._outputs]
         try:
-            boxes, scores, class_ids = self._session.run(self._outputs, {self._input: canvases})
-        except Exception as error:  # as in open_session: the engine's errors share no base class
+            boxes, scores, class_ids = self._session.run(names, {self._input: canvases})
+        except Exception as error:  # as in _open_engine: the engine's errors share no base class
             raise CheckFailedError(
                 f"{self.backend} failed on a canvas {canvases.shape}: {_line(error)}"
             ) from error
         return TopCandidates(boxes, scores, class_ids)
 
+    def bind(self, canvases: NDArray[np.uint8]) -> BoundDetector:
+        """See contract.session.Session; canvases must be contiguous and live as long as the result."""
+        return BoundDetector(self, canvases)
+
+    def binding(self, canvases: NDArray[np.uint8], results: Mapping[str, NDArray[Any]]) -> Any:
+        """The engine's own tie between these canvases and these arrays for results."""
+        return _tie(self._session, self._input, canvases, results)
+
+    def run_bound(self, binding: Any) -> None:
+        """Run what `binding` ties together. Raises CheckFailedError where the engine fails."""
+        _run_bound(self._session, binding, self.backend)
+
+    def results_for(self, count: int) -> dict[str, NDArray[Any]]:
+        """Arrays for the results of `count` canvases, by the names of the outputs."""
+        return {
+            output.name: np.zeros((count, *output.shape[1:]), np.dtype(output.dtype))
+            for output in self._outputs
+        }
+
     def close(self) -> None:
         """Drop the engine's session and its memory."""
         self._session = None
+
+
+class BoundDetector:
+    """See contract.session.BoundRun. Canvases and results stay where they are from run to run."""
+
+    def __init__(self, session: OnnxRuntimeSession, canvases: NDArray[np.uint8]) -> None:
+        self._session = session
+        self._canvases = canvases
+        step = 1 if session.is_flexible else session.batch
+        padded = -(-len(canvases) // step) * step
+        if padded > len(canvases):
+            raise InputError(
+                f"expected canvases in multiples of the network's batch of {step}, got {len(canvases)}"
+            )
+        self._results = session.results_for(len(canvases))
+        self._bindings: dict[tuple[int, int], Any] = {}
+
+    def __call__(self, count: int) -> TopCandidates:
+        """See contract.session.BoundRun."""
+        batch, done = self._session.batch, 0
+        while done < count:
+            size = min(batch, count - done) if self._session.is_flexible else batch
+            self._session.run_bound(self._binding(done, done + size))
+            done += size
+        boxes, scores, class_ids = self._results.values()
+        return TopCandidates(boxes[:count], scores[:count], class_ids[:count])
+
+    def _binding(self, start: int, stop: int) -> Any:
+        if (start, stop) not in self._bindings:
+            part = {name: array[start:stop] for name, array in self._results.items()}
+            self._bindings[start, stop] = self._session.binding(self._canvases[start:stop], part)
+        return self._bindings[start, stop]
+
+
+class OnnxRuntimeDensitySession:
+    """An opened density network, see contract.session.DensitySession."""
+
+    def __init__(self, session: Any, network: Network, backend: str) -> None:
+        self._session = session
+        self._input = network.inputs[0].name
+        self._output = network.outputs[0]
+        self.backend = backend
+
+    def run(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See contract.session.DensitySession. Raises CheckFailedError where the engine fails."""
+        return self.bind(canvases)().copy()
+
+    def bind(self, canvases: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
+        """See contract.session.DensitySession; canvases must be contiguous and outlive the result."""
+        result: NDArray[np.float32] = np.zeros(self._output.shape, np.float32)
+        binding = _tie(self._session, self._input, canvases, {self._output.name: result})
+
+        def run() -> NDArray[np.float32]:
+            _run_bound(self._session, binding, self.backend)
+            return result
+
+        return run
+
+    def close(self) -> None:
+        """Drop the engine's session and its memory."""
+        self._session = None
+
+
+def _tie(session: Any, name: str, canvases: NDArray[np.uint8], results: Mapping[str, NDArray[Any]]) -> Any:
+    binding = session.io_binding()
+    _tie_array(binding.bind_input, name, canvases)
+    for output, array in results.items():
+        _tie_array(binding.bind_output, output, array)
+    return binding
+
+
+def _tie_array(bind: Callable[..., None], name: str, array: NDArray[Any]) -> None:
+    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+
+def _run_bound(session: Any, binding: Any, backend: str) -> None:
+    try:
+        session.run_with_iobinding(binding)
+    except Exception as error:  # as in _open_engine: the engine's errors share no base class
+        raise CheckFailedError(f"{backend} failed: {_line(error)}") from error
 
 
 def _import_engine() -> Any:
@@ -204,8 +322,9 @@ def _import_engine() -> Any:
 
 def _check_signature(session: Any, network: Network, path: Path) -> None:
     for expected, got in ((network.inputs, session.get_inputs()), (network.outputs, session.get_outputs())):
-        stated = [(item.name, list(item.shape)) for item in expected]
-        found = [(item.name, list(item.shape)) for item in got]
+        first = 1 if network.batch == "up_to" else 0  # which has a name there, and no number
+        stated = [(item.name, list(item.shape)[first:]) for item in expected]
+        found = [(item.name, list(item.shape)[first:]) for item in got]
         if stated != found:
             raise InputError(f"{path}: manifest.json states {stated}, the graph has {found}; export it anew")
 

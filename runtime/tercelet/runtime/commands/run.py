@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 
+from tercelet.runtime.commands.aerial_arguments import add_aerial_arguments, aerial_options
+
 SUMMARY = "find objects in pictures, folders, videos, cameras and streams"
 REQUIRES: tuple[tuple[str, str], ...] = ()
 
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="custom ops through standard operators, though the bundle brings native ones",
     )
+    add_aerial_arguments(parser)
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("--quiet", action="store_true", help="no lines and no progress, only problems")
     volume.add_argument("--verbose", action="store_true", help="a line for each frame of a video too")
@@ -75,6 +78,7 @@ def execute(arguments: argparse.Namespace) -> int:
             limit=arguments.limit,
             check=arguments.check,
             native_ops=arguments.native_ops,
+            **aerial_options(arguments),
             stop=stop,
             listener=console,
         )

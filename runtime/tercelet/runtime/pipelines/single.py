@@ -53,15 +53,18 @@ class SinglePipeline:
     def __init__(
         self, manifest: Manifest, session: Session, *, postprocess: Postprocess, color: ColorOrder = "BGR"
     ) -> None:
-        if session.batch != 1:
-            raise InputError(f"pipeline single expects a network of batch 1, got batch {session.batch}")
+        if session.batch != 1 and not session.is_flexible:
+            raise InputError(
+                f"pipeline single expects a network that takes one canvas, got batch {session.batch}; "
+                "run it with a plan (--plan canvas)"
+            )
         self.manifest = manifest
         self.session = session
         self.postprocess = postprocess
         self.labels = manifest.labels
         self._color: ColorOrder = color
         self._canvas = np.empty((1, manifest.preprocess.height, manifest.preprocess.width, 3), np.uint8)
-        self._resize_into = _fastest_resize()
+        self._resize_into = fastest_resize()
 
     def __call__(self, frame: NDArray[np.uint8]) -> Detections:
         """frame: (H, W, 3) uint8, BGR unless the pipeline was opened with color="RGB".
@@ -119,7 +122,8 @@ class SinglePipeline:
         self.close()
 
 
-def _fastest_resize() -> ResizeInto:
+def fastest_resize() -> ResizeInto:
+    """OpenCV's resize where it is installed, else the portable one."""
     if importlib.util.find_spec("cv2") is None:
         return resize_bilinear_into
     from tercelet.runtime import vision

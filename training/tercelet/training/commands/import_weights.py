@@ -16,13 +16,13 @@ from tercelet.contract.errors import InputError
 from tercelet.contract.json_output import STDOUT, check_json_place, write_json
 from tercelet.contract.manifest import Manifest
 
-SUMMARY = "import upstream weights (.pt, .pth, .safetensors) without running what is in them"
+SUMMARY = "import upstream weights (.pt, .pth, .safetensors, .h5) without running what is in them"
 REQUIRES = (("torch", "train"), ("safetensors", "train"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("weights", help="weight file of the upstream project: .pt, .pth or .safetensors")
+    parser.add_argument("weights", help="weight file of the upstream project: .pt, .pth, .safetensors or .h5")
     parser.add_argument("--detector", required=True, metavar="NAME", help="which network it is, e.g. yolov5n")
     parser.add_argument("-o", "--output", help="folder to write (default: the file's name with -checkpoint)")
     parser.add_argument(
@@ -101,13 +101,19 @@ def _summary(output: Path, manifest: Manifest) -> str:
     facts = manifest.provenance
     names = ", ".join(manifest.labels[:3]) + (", ..." if len(manifest.labels) > 3 else "")
     absent = "not stated in the file"
+    canvas = f"{manifest.preprocess.height}x{manifest.preprocess.width}"
+    counted = (
+        ("classes", f"{len(manifest.labels)} ({names})")
+        if manifest.density is None
+        else ("density", f"objects a cell of {manifest.density.cell} px")
+    )
     rows = (
         ("detector", manifest.detector.name),
-        ("classes", f"{len(manifest.labels)} ({names})"),
+        counted,
         ("parameters", f"{facts.parameters:,} in {facts.tensors} tensors"),
         (
             "image size",
-            f"{facts.image_size} px" if facts.image_size else f"{absent}, {manifest.preprocess.width} px",
+            f"{facts.image_size} px" if facts.image_size else f"{absent}, {canvas} px",
         ),
         ("date", facts.date or absent),
         ("licence", facts.licence or f"{absent}; say it with --licence"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tercelet.contract.errors import InputError
 
 if TYPE_CHECKING:
+    from tercelet.training.detectors.density_net import DensityNet
     from tercelet.training.detectors.detector import Detector
+
+NetworkKind = Literal["detector", "density"]
 
 
 @dataclass(frozen=True)
@@ -18,21 +21,26 @@ class Family:
     """One line of the table.
 
     name: detector names, with {scale} where the scale letter stands. where: "module:class" below this
-    package; the class is imported on first use, because it imports torch. scales: the scale letters.
+    package; the class is imported on first use, because it imports torch. scales: the scale letters, one
+    empty text for a network of one size. kind: whether it gives boxes (`Detector`) or a density
+    (`DensityNet`).
     """
 
     name: str
     where: str
-    scales: str = "nsmlx"
+    scales: tuple[str, ...] = ("n", "s", "m", "l", "x")
+    kind: NetworkKind = "detector"
 
     def names(self) -> tuple[str, ...]:
         """The detector names of the family, smallest scale first."""
         return tuple(self.name.format(scale=scale) for scale in self.scales)
 
-    def load(self) -> type[Detector]:
+    def load(self) -> type[Detector] | type[DensityNet]:
         """The class that builds the family's detectors."""
         module, _, attribute = self.where.partition(":")
-        found: type[Detector] = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
+        found: type[Detector] | type[DensityNet] = getattr(
+            importlib.import_module(f"{__package__}.{module}"), attribute
+        )
         return found
 
 
@@ -45,12 +53,15 @@ DETECTORS: tuple[Family, ...] = (
     Family("yolo11{scale}", "yolo11.detector:YOLO11"),
     Family("yolo11{scale}-seam", "yolo11_seam.detector:YOLO11SEAM"),
     Family("yolo11{scale}-multiseam", "yolo11_seam.detector:YOLO11MultiSEAM"),
+    Family("mcnn", "mcnn.network:MCNN", scales=("",), kind="density"),
+    Family("density-lite", "density_lite.network:DensityLite", scales=("",), kind="density"),
 )
 
 
-def detector_names() -> tuple[str, ...]:
-    """Every name that `build` and `load_upstream` take."""
-    return tuple(name for family in DETECTORS for name in family.names())
+def detector_names(kind: NetworkKind | None = None) -> tuple[str, ...]:
+    """Every name that `build` and `load_upstream` take; only those of one kind where it is given."""
+    families = (family for family in DETECTORS if kind in (None, family.kind))
+    return tuple(name for family in families for name in family.names())
 
 
 def find_family(detector: str) -> tuple[Family, str]:

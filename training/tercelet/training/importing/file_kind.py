@@ -20,7 +20,7 @@ from tercelet.contract.file_kind import (
     kind_by_first_bytes,
 )
 
-WeightsKind = Literal["zip", "pickle", "safetensors"]
+WeightsKind = Literal["zip", "pickle", "safetensors", "hdf5"]
 
 _AGAIN = "download it again"
 _READERS: dict[FileKind, WeightsKind] = {
@@ -38,7 +38,6 @@ _ADVICE = {
     "tensorrt-engine": _FROM_ITS_SOURCE,
     "ort": _FROM_ITS_SOURCE,
     "gguf": _FROM_ITS_SOURCE,
-    "hdf5": "no detector of the list is imported from one",
     "npy": "expected the whole checkpoint",
     "gzip": _UNPACK,
     "7z": _UNPACK,
@@ -50,6 +49,8 @@ _ADVICE = {
 def weights_kind(data: bytes, path: Path) -> WeightsKind:
     """Which reader takes the file; InputError with what it is instead, and what to do."""
     kind = kind_by_first_bytes(data[:HEAD_BYTES], len(data))
+    if kind is not None and kind.name == "hdf5":
+        return "hdf5"
     if kind is not None and kind in _READERS:
         return _READERS[kind]
     if kind == EMPTY:
@@ -73,7 +74,7 @@ def weights_kind(data: bytes, path: Path) -> WeightsKind:
 
 def _no_weights(path: Path, kind: FileKind) -> InputError:
     advice = f"; {_ADVICE[kind.name]}" if kind.name in _ADVICE else ""
-    return InputError(f"{path}: expected weights of torch or safetensors, got {kind}{advice}")
+    return InputError(f"{path}: expected weights of torch, safetensors or HDF5, got {kind}{advice}")
 
 
 def _by_contents(data: bytes, path: Path) -> WeightsKind:
@@ -90,7 +91,7 @@ def _by_contents(data: bytes, path: Path) -> WeightsKind:
         return "pickle"
     what = "text" if _is_text(head) else "something else"
     raise InputError(
-        f"{path}: expected weights of torch (.pt, .pth) or safetensors, got {what}; "
+        f"{path}: expected weights of torch (.pt, .pth), safetensors or HDF5 (.h5), got {what}; "
         "give the checkpoint as its publisher offers it"
     )
 

@@ -33,21 +33,28 @@ def import_weights(
 ) -> Path:
     """Import an upstream weight file as a checkpoint and return the checkpoint's folder.
 
-    weights: .pt, .pth or .safetensors; nothing in it is run. detector: a name of `detector_names()`. output:
-    default is the file's stem with -checkpoint, in the current folder. classes: refuse weights with another
-    number; None takes what the weights have. options: further ones of the detector that weights cannot tell,
-    such as grid="xy". labels: class names, or a text file with one a line; None takes
-    the file's, or class_0, class_1, ... where it has none. licence: of the weights, where the file does not
-    state it or you hold another. report: is given a line where class names had to be made up.
+    weights: .pt, .pth, .safetensors or .h5; nothing in it is run. detector: a name of `detector_names()`.
+    output: default is the file's stem with -checkpoint, in the current folder. classes: refuse weights with
+    another number; None takes what the weights have. options: further ones of the detector that weights
+    cannot tell, such as grid="xy". labels: class names, or a text file with one a line; None takes the
+    file's, or class_0, class_1, ... where it has none. A density network has no classes: give neither.
+    licence: of the weights, where the file does not state it or you hold another. report: is given a line
+    where class names had to be made up.
     Raises InputError or CheckFailedError; then nothing is left on disk.
     """
     path = Path(weights)
-    find_family(detector)
+    family, _ = find_family(detector)
+    if family.kind == "density" and (labels is not None or classes is not None):
+        raise InputError(
+            f"{detector}: has no classes, it counts objects; "
+            f"leave {'labels' if classes is None else 'classes'} out"
+        )
     output = check_output_free(output_of_import(path, output), kind="checkpoint", overwrite=overwrite)
     given = _given_labels(labels)
     upstream = read_weights(path, names=given is None)
     # Torch takes a second or two to load; what is refused so far is refused without it.
     from tercelet.training.checkpoint import write_checkpoint
+    from tercelet.training.detectors.density_net import DENSITY_LABELS, DensityNet
     from tercelet.training.loading import load_upstream
 
     asked = dict(options or {}) | ({} if classes is None else {"classes": classes})
@@ -55,19 +62,17 @@ def import_weights(
         model = load_upstream(detector, upstream.state, **asked)
     except InputError as error:
         raise InputError(f"{path}: {error}{_note_on_levels(upstream.state)}") from error
+    names = DENSITY_LABELS if isinstance(model, DensityNet) else _labels(given, upstream, model.classes, path)
     write_checkpoint(
         output,
         model,
-        labels=_labels(given, upstream, model.classes, path),
+        labels=names,
         provenance=_provenance(path, upstream, licence),
         source=upstream.state,
         overwrite=overwrite,
     )
-    if report and given is None and upstream.class_names is None:
-        report(
-            f"{path}: has no class names; made up {_span(numbered_labels(model.classes))}, "
-            "give the right ones with --labels FILE"
-        )
+    if report and given is None and upstream.class_names is None and family.kind == "detector":
+        report(f"{path}: has no class names; made up {_span(names)}, give the right ones with --labels FILE")
     return output
 
 

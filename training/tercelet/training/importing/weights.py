@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from tercelet.contract.errors import InputError
 from tercelet.training.importing.description import class_names_of, image_size_of, producer_of, text_of
 from tercelet.training.importing.file_kind import weights_kind
+from tercelet.training.importing.hdf5_file import read_hdf5
 from tercelet.training.importing.safetensors_file import read_safetensors
 from tercelet.training.importing.state import model_of, state_of
 from tercelet.training.importing.torch_legacy import read_torch_legacy
 from tercelet.training.importing.torch_zip import read_torch_zip
 
-WeightsFormat = Literal["torch zip", "torch legacy", "safetensors"]
+WeightsFormat = Literal["torch zip", "torch legacy", "safetensors", "hdf5"]
 MAX_FILE_BYTES = 8 << 30
 
 
@@ -42,11 +43,12 @@ class UpstreamWeights:
 
 
 def read_weights(path: str | Path, *, names: bool = True) -> UpstreamWeights:
-    """Read torch (.pt, .pth; zip and legacy) or safetensors weights without torch and without upstream code.
+    """Read torch (.pt, .pth; zip and legacy), safetensors or HDF5 weights without torch and upstream code.
 
     Nothing in the file is run: a file that asks to run something is refused. Of several models in a
     checkpoint the averaged one ("ema") is taken. names=False leaves the class names unread, for files whose
-    names are unusable. Raises InputError that says what the file is instead, or what is wrong with it.
+    names are unusable. Raises InputError that says what the file is instead, or what is wrong with it,
+    MissingDependencyError for HDF5 without h5py.
     """
     path = Path(path)
     data = _bytes_of(path)
@@ -57,6 +59,9 @@ def read_weights(path: str | Path, *, names: bool = True) -> UpstreamWeights:
         state, metadata = read_safetensors(data, where=where)
         checkpoint: Any = dict(metadata)
         model: Any = None
+    elif kind == "hdf5":
+        checkpoint, model = {}, None
+        state = read_hdf5(data, where=where)
     else:
         checkpoint, blocks = (read_torch_zip if kind == "zip" else read_torch_legacy)(data, path)
         model = model_of(checkpoint, where=where)
@@ -67,6 +72,7 @@ def read_weights(path: str | Path, *, names: bool = True) -> UpstreamWeights:
         "zip": "torch zip",
         "pickle": "torch legacy",
         "safetensors": "safetensors",
+        "hdf5": "hdf5",
     }
     return UpstreamWeights(
         state=state,

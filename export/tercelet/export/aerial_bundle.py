@@ -1,0 +1,129 @@
+"""Detector and density network in one bundle, so that a drone opens one folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tercelet.contract.artefact import (
+    MANIFEST_NAME,
+    check_output_free,
+    finish_artefact,
+    new_artefact,
+    read_manifest,
+    verify_file,
+)
+from tercelet.contract.errors import InputError
+from tercelet.contract.manifest import AerialRecord, Manifest, Postprocess
+from tercelet.contract.plan import PlanName
+from tercelet.runtime.opening import AERIAL_DETECTIONS, open_pipeline
+from tercelet.runtime.pipelines.aerial_options import AerialOptions
+
+# Canvases in one run: enough for half of the uniform tiles of a 4K frame.
+AERIAL_BATCH = 16
+DENSITY_FOLDER = "density"
+
+
+def bundle_aerial(
+    detector: str | Path,
+    density: str | Path | None = None,
+    *,
+    output: str | Path | None = None,
+    plan: PlanName = "canvas",
+    evidence: Sequence[str] | None = None,
+    canvases: int | None = None,
+    object_px: float | None = None,
+    overwrite: bool = False,
+    report: Callable[[str], object] | None = None,
+) -> Path:
+    """Put a detector's bundle and a density bundle into one of pipeline density_crops; returns its folder.
+
+    density: None for a bundle that finds where to look by the detector itself. output: default is the
+    detector's name with -aerial. plan, evidence, canvases, object_px: what the bundle does unless a caller
+    says otherwise, see `tercelet.runtime.open_pipeline`; evidence None takes the density network where there
+    is one. Files are compared with their sha256, copied, and the new bundle is opened once, golden pairs
+    included. Raises InputError, CheckFailedError; then nothing is left on disk.
+    """
+    detector = Path(detector)
+    manifest = read_manifest(detector)
+    if manifest.kind != "bundle" or manifest.pipeline not in ("single", "density_crops"):
+        raise InputError(
+            f"{detector}: expected a detector's bundle, got a {manifest.kind} of {manifest.detector.name}"
+        )
+    record = _record(plan, evidence, canvases, object_px, has_density=density is not None)
+    if density is not None:
+        check_density_bundle(density)
+    if output is None:
+        output = detector.resolve().name.removesuffix("-bundle") + "-aerial"
+    output = check_output_free(output, kind="bundle", overwrite=overwrite)
+    with new_artefact(output, kind="bundle", overwrite=overwrite) as folder:
+        for name in manifest.files:
+            if not name.startswith(f"{DENSITY_FOLDER}/"):
+                _copy(verify_file(detector, manifest, name), folder / name)
+        made = replace(manifest, pipeline="density_crops", aerial=record, postprocess=_postprocess(manifest))
+        if density is not None:
+            made = put_density_beside(folder, made, density)
+        finish_artefact(folder, made)
+        with open_pipeline(folder):
+            pass
+    if report:
+        report(f"wrote {output}")
+    return output
+
+
+def check_density_bundle(folder: str | Path) -> Manifest:
+    """The manifest of a density bundle; InputError where the folder is something else."""
+    manifest = read_manifest(folder)
+    try:
+        manifest.density_parts()
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from error
+    if manifest.kind != "bundle":
+        raise InputError(f"{folder}: expected a density bundle, got a {manifest.kind}; export it first")
+    return manifest
+
+
+def put_density_beside(folder: Path, manifest: Manifest, density: str | Path) -> Manifest:
+    """Copy a density bundle into the folder of a detector's, and the manifest that says so."""
+    beside = check_density_bundle(density)
+    target = folder / DENSITY_FOLDER
+    for name in beside.files:
+        _copy(verify_file(Path(density), beside, name), target / name)
+    _copy(Path(density) / MANIFEST_NAME, target / MANIFEST_NAME)
+    record = manifest.aerial or AerialRecord(evidence=("density",))
+    return replace(
+        manifest,
+        pipeline="density_crops",
+        aerial=replace(record, density=DENSITY_FOLDER),
+        postprocess=_postprocess(manifest),
+    )
+
+
+def _record(
+    plan: PlanName,
+    evidence: Sequence[str] | None,
+    canvases: int | None,
+    object_px: float | None,
+    *,
+    has_density: bool,
+) -> AerialRecord:
+    sources = tuple(evidence) if evidence is not None else ("density",) if has_density else ("full",)
+    general = AerialOptions()
+    size = general.object_px if object_px is None else object_px
+    checked = AerialOptions(plan=plan, evidence=sources, canvases=canvases, object_px=size)
+    if not has_density and ("density" in sources or plan == "dmnet"):
+        raise InputError("expected a density bundle for evidence density and for plan dmnet, got none")
+    return AerialRecord(
+        plan=checked.plan, evidence=checked.evidence, canvases=canvases, object_px=checked.object_px
+    )
+
+
+def _postprocess(manifest: Manifest) -> Postprocess:
+    return replace(manifest.postprocess or Postprocess(), max_detections=AERIAL_DETECTIONS)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

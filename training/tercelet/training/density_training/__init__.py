@@ -1,0 +1,1 @@
+"""Training of density networks on VisDrone folders: frames, views, truth, loss, the loop."""
