@@ -94,7 +94,7 @@ def execute(arguments):
 
 def test_another_package_can_add_a_verb(tmp_path: Path) -> None:
     write_package(tmp_path, "fly = other", FLY)
-    assert "fly        fly away" in tercelet(tmp_path, "--help").stdout
+    assert "fly           fly away" in tercelet(tmp_path, "--help").stdout
     assert tercelet(tmp_path, "fly", "south").stdout == "to south\n"
     assert "usage: tercelet fly" in tercelet(tmp_path, "fly", "--help").stdout
     interrupted = tercelet(tmp_path, "fly", "home")
@@ -106,7 +106,7 @@ def test_a_broken_verb_of_another_package_does_not_take_the_others_down(tmp_path
     write_package(tmp_path, "fly = other", "import no_such_module")
     done = tercelet(tmp_path, "--help")
     assert done.returncode == 0
-    assert "fly        [cannot be loaded: No module named 'no_such_module']" in done.stdout
+    assert "fly           [cannot be loaded: No module named 'no_such_module']" in done.stdout
     assert "run        find objects" in done.stdout
 
 

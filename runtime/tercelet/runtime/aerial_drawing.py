@@ -39,8 +39,9 @@ _CANVAS_COLORS: tuple[_Color, ...] = (
 # Evidence from little to much, BGR; how much of the frame it hides at most; the brightness of what is not
 # looked at again.
 _HEAT = np.array([(150, 20, 60), (110, 40, 190), (40, 110, 250), (90, 235, 255)], np.float32)
-_HEAT_HIDES = 0.6
+_HEAT_HIDES = 0.65
 _DIMMED = 0.5
+_GREY = np.array((0.114, 0.587, 0.299), np.float32)
 _HATCH = 14
 
 
@@ -66,8 +67,7 @@ def draw_aerial(frame: Image, detections: Detections, view: AerialView) -> Image
     sheet = np.full((layout.height, layout.width, 3), _BACKGROUND, np.uint8)
     shown = vision.resize_to_see(frame, height=layout.frame[0], width=layout.frame[1])
     ratios = shown.shape[1] / frame.shape[1], shown.shape[0] / frame.shape[0]
-    title = _place(sheet, layout.boxes, shown, layout.bar)
-    _draw_boxes(shown, detections, ratios)
+    _draw_boxes(shown, detections, ratios, text=layout.text)
     title = _place(sheet, layout.boxes, shown, layout.bar)
     _write_counts(title, detections, layout.text)
     half = _drawn_plan(frame, report, view, layout)
@@ -193,7 +193,9 @@ def _canvases_text(report: AerialReport, canvases: Image) -> str:
     return text if report.budget_ms is None else f"{text}; budget {report.budget_ms:g} ms"
 
 
-def _draw_boxes(picture: Image, detections: Detections, ratios: tuple[float, float]) -> None:
+def _draw_boxes(
+    picture: Image, detections: Detections, ratios: tuple[float, float], *, text: float
+) -> None:
     """Boxes in the colour of their class around the objects, the best on top; the full frame's are thin and
     dashed."""
     scaled = replace(detections, boxes=detections.boxes * np.array(ratios * 2, np.float32))
@@ -203,13 +205,26 @@ def _draw_boxes(picture: Image, detections: Detections, ratios: tuple[float, flo
         color = color_for(int(scaled.class_ids[index]))
         box = _whole_pixels(scaled.boxes[index])
         _outline(picture, box, color, line=1 if is_full else line, dash=4 if is_full else 0)
-    vision.draw_labels(picture, scaled)
+    _draw_labels(picture, scaled, scale=0.8 * text)
+
+
+def _draw_labels(picture: Image, detections: Detections, *, scale: float) -> None:
+    """Class and score of those whose box is as wide as the text, which would hide smaller ones."""
+    for index in np.argsort(detections.scores, kind="stable").tolist():
+        text = f"{detections.label_of(index)} {float(detections.scores[index]):.2f}"
+        size, box = vision.tag_size(text, scale), detections.boxes[index]
+        if box[2] - box[0] >= size[0]:
+            corner = vision.label_corner(box, size=size, frame_size=picture.shape[1::-1])
+            vision.draw_tag(
+                picture, text, corner, scale=scale, color=color_for(int(detections.class_ids[index]))
+            )
 
 
 def _drawn_plan(frame: Image, report: AerialReport, view: AerialView, layout: _Layout) -> Image:
     """The frame, dimmed where nothing is looked at again, under the evidence, with all regions."""
     height, width = layout.half
     picture = vision.resize_to_see(frame, height=height, width=width)
+    picture = np.repeat(picture @ _GREY, 3).reshape(picture.shape)  # so that colours mean evidence
     across, down = width / frame.shape[1], height / frame.shape[0]
 
     def seen(box: Sequence[float]) -> tuple[int, int, int, int]:
@@ -292,8 +307,10 @@ def _mosaic(
         if ratio > best:
             best, columns = ratio, across
     step = int(canvas[1] * best) + _GAP, int(canvas[0] * best) + _GAP
+    left = max((area[1] - columns * step[0] + _GAP) // 2, 0)
+    top = max((area[0] - ceil(count / columns) * step[1] + _GAP) // 2, 0)
     return [
-        (_GAP + number % columns * step[0], _GAP + number // columns * step[1]) for number in range(count)
+        (left + number % columns * step[0], top + number // columns * step[1]) for number in range(count)
     ], best
 
 

@@ -190,35 +190,27 @@ def resize_to_see(image: Image, *, height: int, width: int) -> Image:
 def draw_detections(frame: Image, detections: Detections) -> Image:
     """A copy of (H, W, 3) uint8 BGR with a box and a legible label for each detection, the best on top.
 
-    Labels as `draw_labels` gives them.
+    Among more than 30 detections only those get a label whose box is as wide as the text.
     """
     cv2 = _opencv()
     picture = frame.copy()
     height, width = frame.shape[:2]
     line = max(1, round(min(height, width) / 320))
-    for index in np.argsort(detections.scores, kind="stable").tolist():
+    worst_first = np.argsort(detections.scores, kind="stable").tolist()
+    for index in worst_first:
         corners = np.rint(detections.boxes[index].reshape(2, 2)).clip(0, (width - 1, height - 1))
         (x1, y1), (x2, y2) = corners.astype(int).tolist()
         color = color_for(int(detections.class_ids[index]))
         cv2.rectangle(picture, (x1, y1), (x2, y2), color, line, cv2.LINE_AA)
-    draw_labels(picture, detections)
+    for index in worst_first:
+        _draw_label(cv2, picture, detections, index)
     return picture
 
 
-def draw_labels(picture: Image, detections: Detections) -> None:
-    """Write class and score above each box, the best on top.
-
-    Among more than 30 detections only those get a label whose box is as wide as the text.
-    """
-    for index in np.argsort(detections.scores, kind="stable").tolist():
-        _draw_label(picture, detections, index)
-
-
-def _draw_label(picture: Image, detections: Detections, index: int) -> None:
+def _draw_label(cv2: Any, picture: Image, detections: Detections, index: int) -> None:
     height, width = picture.shape[:2]
     text = f"{detections.label_of(index)} {float(detections.scores[index]):.2f}"
     scale = max(0.45, min(height, width) / 1100)
-    cv2 = _opencv()
     (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     scale *= min(1.0, (width - 4) / max(text_width, 1))
     size = tag_size(text, scale)

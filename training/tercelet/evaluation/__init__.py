@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tercelet.evaluation.judging import evaluate_detections
     from tercelet.evaluation.matching import Matches, match_detections
     from tercelet.evaluation.parity import candidate_differences, summarise_differences
+    from tercelet.evaluation.plan_comparing import evaluate_plans
+    from tercelet.evaluation.plan_result import PlanComparison
     from tercelet.evaluation.preparing import prepare_visdrone
     from tercelet.evaluation.result import EvaluationResult
     from tercelet.evaluation.synthetic import SyntheticResult, aerial_scene, synth_aerial
@@ -27,12 +29,14 @@ _LAZY = {
     "Dataset": "tercelet.evaluation.datasets",
     "EvaluationResult": "tercelet.evaluation.result",
     "Matches": "tercelet.evaluation.matching",
+    "PlanComparison": "tercelet.evaluation.plan_result",
     "SyntheticResult": "tercelet.evaluation.synthetic",
     "aerial_scene": "tercelet.evaluation.synthetic",
     "candidate_differences": "tercelet.evaluation.parity",
     "compare": "tercelet.evaluation.comparing",
     "evaluate": "tercelet.evaluation.evaluating",
     "evaluate_detections": "tercelet.evaluation.judging",
+    "evaluate_plans": "tercelet.evaluation.plan_comparing",
     "match_detections": "tercelet.evaluation.matching",
     "open_dataset": "tercelet.evaluation.datasets",
     "prepare_visdrone": "tercelet.evaluation.preparing",
@@ -44,12 +48,14 @@ __all__ = [
     "Dataset",
     "EvaluationResult",
     "Matches",
+    "PlanComparison",
     "SyntheticResult",
     "aerial_scene",
     "candidate_differences",
     "compare",
     "evaluate",
     "evaluate_detections",
+    "evaluate_plans",
     "match_detections",
     "open_dataset",
     "prepare_visdrone",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,24 +78,6 @@ def evaluate(
     labels = read_manifest(given_path(bundle, name="bundle")).labels
     data = open_dataset(dataset, format=format, images=images, split=split, labels=labels, limit=limit)
     judge = Judge(data, labels, protocol=protocol, class_map=class_map, max_detections=max_detections)
-    # The limit of a frame is for the judgement, which knows what is evaluated: here every detection stays.
-    with open_pipeline(
-        bundle,
-        threads=threads,
-        score_threshold=score,
-        iou_threshold=iou,
-        max_detections=sys.maxsize,
-        plan=plan,
-        density=density,
-        evidence=evidence,
-        canvases=canvases,
-        budget_ms=budget_ms,
-        density_threshold=density_threshold,
-        overlap=overlap,
-        fusion=fusion,
-        object_px=object_px,
-    ) as detect:
-        _detect_all(detect, judge, folder, quiet=quiet)
     chosen = chosen_options(
         plan=plan,
         density=density,
@@ -107,6 +89,16 @@ def evaluate(
         fusion=fusion,
         object_px=object_px,
     )
+    # The limit of a frame is for the judgement, which knows what is evaluated: here every detection stays.
+    with open_pipeline(
+        bundle,
+        threads=threads,
+        score_threshold=score,
+        iou_threshold=iou,
+        max_detections=sys.maxsize,
+        **chosen,
+    ) as detect:
+        _detect_all(detect, judge, folder, quiet=quiet)
     settings = {"score": score, "iou": iou, "max_detections": judge.max_detections, **chosen}
     result = judge.result(bundle=str(bundle), settings=settings)
     if json is not None:
@@ -114,10 +106,9 @@ def evaluate(
     return result
 
 
-def chosen_options(**options: Any) -> Mapping[str, Any]:
+def chosen_options(**options: Any) -> dict[str, Any]:
     """What was given of the aerial options, JSON-ready; nothing for those left to the bundle."""
     ready = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
-    ready = {name: list(value) if isinstance(value, tuple) else value for name, value in ready.items()}
     return {name: value for name, value in ready.items() if value is not None}
 
 

@@ -25,11 +25,10 @@ SIZE_AREAS: dict[str, tuple[float, float]] = {
 @dataclass(frozen=True)
 class FoundObjects:
     """Counts over all frames. objects, found: ground truth by size (keys of SIZE_AREAS), and what of it was
-    found. right, wrong: detections; one that lies on an ignored box is neither."""
+    found. wrong: detections without an object; those that lie on an ignored box do not count."""
 
     objects: Mapping[str, int]
     found: Mapping[str, int]
-    right: int
     wrong: int
 
     def recall(self, size: str = "all") -> float | None:
@@ -39,7 +38,8 @@ class FoundObjects:
     @property
     def precision(self) -> float | None:
         """Share of the detections that are right, None without any."""
-        return self.right / (self.right + self.wrong) if self.right + self.wrong else None
+        right = self.found["all"]
+        return right / (right + self.wrong) if right + self.wrong else None
 
 
 def found_objects(
@@ -53,14 +53,12 @@ def found_objects(
     limit: the best so many of a frame and class.
     """
     pairs = [_matched(frame, score, limit) for frame in frames]
-    areas = _joined([frame.areas[~frame.ignore] for frame in frames])
-    hit = _joined([found for found, _ in pairs]).astype(bool)
+    areas = np.concatenate([np.zeros(0), *(frame.areas[~frame.ignore] for frame in frames)])
+    hit = np.concatenate([np.zeros(0, bool), *(found for found, _ in pairs)])
     sizes = {name: (areas >= low) & (areas < high) for name, (low, high) in SIZE_AREAS.items()}
-    right = int(np.count_nonzero(hit))
     return FoundObjects(
         objects={name: int(np.count_nonzero(of_size)) for name, of_size in sizes.items()},
         found={name: int(np.count_nonzero(of_size & hit)) for name, of_size in sizes.items()},
-        right=right,
         wrong=sum(wrong for _, wrong in pairs),
     )
 
@@ -93,7 +91,3 @@ def _rank_in_class(class_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         members = class_ids == class_id
         rank[members] = np.arange(np.count_nonzero(members))
     return rank
-
-
-def _joined(parts: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
-    return np.concatenate(parts) if parts else np.zeros(0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from tercelet.runtime.commands.aerial_arguments import add_aerial_arguments, aerial_options
+
 SUMMARY = "AP on a data set: COCO JSON, YOLO txt or VisDrone txt"
 REQUIRES = (("faster_coco_eval", "evaluate"), ("cv2", "evaluate"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `tercelet.evaluation.evaluate`."""
+    """The options of `tercelet.evaluation.evaluate` and `tercelet.evaluation.evaluate_plans`."""
     parser.add_argument("bundle", help="folder made by tercelet export, or by tercelet import")
     parser.add_argument("dataset", help="COCO .json, YOLO folder or data.yaml, VisDrone folder")
     parser.add_argument("--format", choices=("coco", "yolo", "visdrone"), help="of the data set (looks)")
@@ -30,24 +32,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine (one a core)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N frames")
-    parser.add_argument("--save", metavar="DIR", help="pictures: ground truth left, detections right")
+    parser.add_argument(
+        "--plan",
+        dest="plans",
+        nargs="+",
+        metavar="PLAN",
+        help="side by side, what each finds and costs: some of full (no closer look), grid (uniform tiles), "
+        "dmnet (density crops as published), canvas (regions at the scale that their objects need, packed)",
+    )
+    parser.add_argument(
+        "--recall-score",
+        type=float,
+        metavar="X",
+        help="with --plan: the score from which on detections count for recall; 0 for all (0.25)",
+    )
+    add_aerial_arguments(parser, plan=False)
+    parser.add_argument(
+        "--save",
+        metavar="DIR",
+        help="pictures: ground truth left, detections right; with --plan a folder each, and recall_cost.svg",
+    )
     parser.add_argument("--json", metavar="FILE", help="the result as JSON; - for stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Evaluate and print the table; with --json - the JSON alone."""
+    from tercelet.contract.errors import InputError
     from tercelet.contract.json_output import STDOUT, check_json_place, write_json
     from tercelet.evaluation.evaluating import evaluate
+    from tercelet.evaluation.plan_comparing import evaluate_plans
+    from tercelet.evaluation.plan_result import plan_comparison_text
     from tercelet.evaluation.result import result_text
     from tercelet.runtime import vision
 
     check_json_place(arguments.json)
     vision.limit_threads(arguments.threads)
-    result = evaluate(**{name: value for name, value in vars(arguments).items() if name != "json"})
-    if arguments.json != STDOUT:
-        print(result_text(result), flush=True)
+    options = {**vars(arguments), **aerial_options(arguments)}
+    plans, recall_score = options.pop("plans"), options.pop("recall_score")
+    destination = options.pop("json")
+    if plans is None:
+        if recall_score is not None:
+            raise InputError("--recall-score: expected together with --plan, got no --plan")
+        judged = evaluate(**options)
+        text, record = result_text(judged), judged.record()
+    else:
+        if recall_score is not None:
+            options["recall_score"] = recall_score
+        compared = evaluate_plans(plans=plans, **options)
+        text, record = plan_comparison_text(compared), compared.record()
+    if destination != STDOUT:
+        print(text, flush=True)
     # Behind the table: a file that cannot be written must not take the table along.
-    if arguments.json is not None:
-        write_json(arguments.json, result.record())
+    if destination is not None:
+        write_json(destination, record)
     return 0
