@@ -107,7 +107,7 @@ def test_a_broken_verb_of_another_package_does_not_take_the_others_down(tmp_path
     done = tercelet(tmp_path, "--help")
     assert done.returncode == 0
     assert "fly           [cannot be loaded: No module named 'no_such_module']" in done.stdout
-    assert "run        find objects" in done.stdout
+    assert "run           find objects" in done.stdout
 
 
 def test_help_imports_neither_numpy_heavy_engines_nor_torch() -> None:

@@ -21,6 +21,7 @@ from tercelet.contract.labels import color_for
 from tercelet.contract.plan import AerialReport, Region
 from tercelet.runtime import vision
 from tercelet.runtime.pipelines.density_crops import AerialView, DensityCropsPipeline
+from tercelet.runtime.plan_text import text_from_plan
 from tercelet.runtime.vision import Image
 
 _Color = tuple[int, int, int]
@@ -36,10 +37,10 @@ _RED: _Color = (60, 60, 255)
 _CANVAS_COLORS: tuple[_Color, ...] = (
     (255, 255, 80), (130, 255, 130), (255, 170, 255), (255, 255, 255), (255, 195, 120), (200, 255, 225),
 )  # fmt: skip
-# Evidence from little to much, BGR; how much of the frame it hides at most; the brightness of what is not
-# looked at again.
-_HEAT = np.array([(150, 20, 60), (110, 40, 190), (40, 110, 250), (90, 235, 255)], np.float32)
-_HEAT_HIDES = 0.65
+# Evidence, BGR: none, just below and just above the threshold, the most in the frame; and how much each hides.
+_HEAT = np.array([(140, 20, 70), (150, 40, 120), (60, 70, 240), (90, 235, 255)], np.float32)
+_HEAT_HIDES = (0.0, 0.3, 0.45, 0.68)
+# Brightness of what is not looked at again.
 _DIMMED = 0.5
 _GREY = np.array((0.114, 0.587, 0.299), np.float32)
 _HATCH = 14
@@ -175,13 +176,13 @@ def _write_counts(bar: Image, detections: Detections, scale: float) -> None:
 
 def _plan_text(report: AerialReport) -> str:
     plan = report.plan
-    text = f"plan {plan.name}: {len(plan.regions)} regions on {plan.canvases} canvases"
-    if plan.left_out:
-        text += f", {len(plan.left_out)} left out (red)"
+    text = text_from_plan(plan) + (" (red)" if plan.left_out else "")
     if report.evidence:
         text += f"; evidence {' + '.join(report.evidence)}"
         if plan.expected > 0:
             text += f", {min(plan.covered / plan.expected, 1):.0%} of it in regions"
+    if plan.threshold is not None:
+        text += f"; threshold {plan.threshold:.2g}"
     if report.counted is not None:
         text += f"; {report.counted:.0f} objects counted"
     return text
@@ -189,13 +190,11 @@ def _plan_text(report: AerialReport) -> str:
 
 def _canvases_text(report: AerialReport, canvases: Image) -> str:
     high, wide = canvases.shape[1:3]
-    text = f"through the network: {len(canvases)} canvases of {wide}x{high}, {report.pixels / 1e6:.1f} MP"
+    text = f"through the network: {len(canvases)} x {wide}x{high}, {report.pixels / 1e6:.1f} MP"
     return text if report.budget_ms is None else f"{text}; budget {report.budget_ms:g} ms"
 
 
-def _draw_boxes(
-    picture: Image, detections: Detections, ratios: tuple[float, float], *, text: float
-) -> None:
+def _draw_boxes(picture: Image, detections: Detections, ratios: tuple[float, float], *, text: float) -> None:
     """Boxes in the colour of their class around the objects, the best on top; the full frame's are thin and
     dashed."""
     scaled = replace(detections, boxes=detections.boxes * np.array(ratios * 2, np.float32))
@@ -236,7 +235,8 @@ def _drawn_plan(frame: Image, report: AerialReport, view: AerialView, layout: _L
     for region in plan.regions:
         left, top, right, bottom = seen(region[:4])
         light[max(top, 0) : bottom, max(left, 0) : right] = 1
-    picture = _heated(picture * light[..., None], view, across, down)
+    threshold = plan.threshold if plan.name == "canvas" else None  # dmnet's is of a window, not of a cell
+    picture = _heated(picture * light[..., None], view, threshold, (across, down))
     for box in plan.left_out:
         _hatch(picture, seen(box))
     for box in plan.left_out:
@@ -249,8 +249,13 @@ def _drawn_plan(frame: Image, report: AerialReport, view: AerialView, layout: _L
     return picture
 
 
-def _heated(picture: NDArray[np.float32], view: AerialView, across: float, down: float) -> Image:
-    """The evidence as a translucent layer over a picture (h, w, 3); a cell of none lets all through."""
+def _heated(
+    picture: NDArray[np.float32], view: AerialView, threshold: float | None, ratios: tuple[float, float]
+) -> Image:
+    """The evidence as a translucent layer over a picture (h, w, 3); where there is none all shows through.
+
+    threshold: in mass of a cell; there the colour jumps. ratios: picture pixels a frame pixel in x and y.
+    """
     height, width = picture.shape[:2]
     most = float(view.mass.max())
     if most <= 0:
@@ -259,14 +264,16 @@ def _heated(picture: NDArray[np.float32], view: AerialView, across: float, down:
     levels = np.sqrt(view.mass * np.float32(1 / most)) * np.float32(255)
     grey = np.repeat(levels.astype(np.uint8)[..., None], 3, axis=2)
     whole = (
-        max(round(grey.shape[0] * view.cell * down), height),
-        max(round(grey.shape[1] * view.cell * across), width),
+        max(round(grey.shape[0] * view.cell * ratios[1]), height),
+        max(round(grey.shape[1] * view.cell * ratios[0]), width),
     )
     level = vision.resize_to_see(grey, height=whole[0], width=whole[1])[:height, :width, 0]
-    steps = np.linspace(0, len(_HEAT) - 1, 256)
-    table = np.stack([np.interp(steps, range(len(_HEAT)), part) for part in _HEAT.T], axis=1)
-    hides = (np.arange(256, dtype=np.float32) * np.float32(_HEAT_HIDES / 255))[:, None]
-    added, kept = (table * hides).astype(np.float32), 1 - hides
+    share = 0.0 if threshold is None else min(threshold / most, 0.99) ** 0.5
+    places = (0, share, share + 1e-4, 1) if share else (0, 0.33, 0.67, 1)
+    steps = np.linspace(0, 1, 256)
+    colors = np.stack([np.interp(steps, places, part) for part in _HEAT.T], axis=1)
+    hides = np.interp(steps, places, _HEAT_HIDES)[:, None]
+    added, kept = (colors * hides).astype(np.float32), (1 - hides).astype(np.float32)
     mixed = picture * kept[level] + added[level]
     return mixed.astype(np.uint8)
 
@@ -289,7 +296,9 @@ def _drawn_canvases(regions: Sequence[Region], canvases: Image, layout: _Layout)
                 at = [side * ratio for side in (region.x, region.y, region.width, region.height)]
                 box = _whole_pixels((at[0], at[1], at[0] + at[2], at[1] + at[3]))
                 _outline(cell, box, color, line=1, inside=True)
-                _draw_number(cell, str(index), (box[0], box[1], int(at[2]), int(at[3])), number - 1, layout.text)
+                _draw_number(
+                    cell, str(index), (box[0], box[1], int(at[2]), int(at[3])), number - 1, layout.text
+                )
     return picture
 
 
@@ -318,9 +327,7 @@ def _canvas_color(canvas: int) -> _Color:
     return _CANVAS_COLORS[canvas % len(_CANVAS_COLORS)]
 
 
-def _draw_number(
-    picture: Image, text: str, at: tuple[int, int, int, int], canvas: int, scale: float
-) -> None:
+def _draw_number(picture: Image, text: str, at: tuple[int, int, int, int], canvas: int, scale: float) -> None:
     """A region's number in its corner; at: left, top, width, height. None where it would hide the region."""
     scale *= 0.8
     size = vision.tag_size(text, scale)

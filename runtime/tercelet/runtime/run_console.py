@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
+from tercelet.runtime.plan_text import text_from_plan
 from tercelet.runtime.printable import printable
 from tercelet.runtime.progress import Progress
 from tercelet.runtime.results import timing_of
@@ -18,7 +19,8 @@ from tercelet.runtime.sources.opening import Kind
 
 
 class RunConsole(RunListener):
-    """A line a picture; a line a video at its end, and with verbose one a frame.
+    """A line a picture; a line a video at its end, and with verbose one a frame. A budget that the full frame
+    alone exceeds is told once.
 
     stdout_is_taken: JSON lines go there, so the human ones are left out. quiet: warnings only.
     """
@@ -31,6 +33,7 @@ class RunConsole(RunListener):
         self._progress: Progress | None = None
         self._frames = 0
         self._labels: Counter[str] = Counter()
+        self._told_of_budget = False
 
     def source_opened(self, source: Source, kind: Kind) -> None:
         """Start counting, with a bar unless each frame gets a line on this terminal or there is only one."""
@@ -49,6 +52,19 @@ class RunConsole(RunListener):
             say(line_from_frame(frame, detections, labels))
         if self._progress is not None:
             self._progress.advance()
+        self._tell_of_budget(detections)
+
+    def _tell_of_budget(self, detections: Detections) -> None:
+        found = detections.report
+        if self._told_of_budget or found is None or found.budget_ms is None or found.plan.limit > 0:
+            return
+        if found.predicted_ms is not None and found.predicted_ms > found.budget_ms:
+            self._told_of_budget = True
+            self.warned(
+                f"the budget of {found.budget_ms:g} ms is less than the full frame alone takes, about "
+                f"{found.predicted_ms:.0f} ms: nothing is looked at more closely; give a larger --budget-ms, "
+                "or a bundle with a smaller canvas"
+            )
 
     def source_ended(self, source: Source, kind: Kind) -> None:
         """Finish the bar; a video gets its line."""
@@ -67,12 +83,16 @@ class RunConsole(RunListener):
 
 
 def line_from_frame(frame: Frame, detections: Detections, labels: Counter[str]) -> str:
-    """Name, width x height, counts, times: `bus.jpg 810x1080: 4 person, 1 bus  (read 5.1, infer 30.5 ms)`."""
+    """Name, width x height, counts, times: `bus.jpg 810x1080: 4 person, 1 bus  (read 5.1, infer 30.5 ms)`.
+
+    Where there is a plan it follows: `  plan canvas: 3 canvases, 11 regions, 0 left out`.
+    """
     height, width = frame.image.shape[:2]
     timing = timing_of(frame, detections)
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in timing.items())
     name = printable(Path(frame.source).name) + (f" #{frame.index}" if frame.index else "")
-    return f"{name} {width}x{height}: {_text_from_counts(labels)}  ({stages} ms)"
+    plan = "" if detections.report is None else f"  {text_from_plan(detections.report.plan)}"
+    return f"{name} {width}x{height}: {_text_from_counts(labels)}  ({stages} ms){plan}"
 
 
 def line_from_summary(summary: RunSummary) -> str:
@@ -82,6 +102,8 @@ def line_from_summary(summary: RunSummary) -> str:
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in summary.timing_ms.items())
     if stages:
         text += f" ({stages} ms a frame)"
+    if summary.inferences is not None and summary.frames:
+        text += f", {summary.inferences / summary.frames:.1f} inferences a frame"
     if summary.dropped:
         text += f"; {summary.dropped} frames dropped"
     return f"interrupted, what was finished is written: {text}" if summary.interrupted else text

@@ -31,7 +31,8 @@ from tercelet.runtime.sources.opening import Kind, check_source, files_of, open_
 class RunSummary:
     """What a run did. broken: pictures and frames that could not be read. dropped: frames of live sources
     that came too fast. timing_ms: mean milliseconds a frame by stage. seconds: wall time, model loading left
-    out. interrupted: `stop` was set before the sources had ended.
+    out. interrupted: `stop` was set before the sources had ended. inferences: canvases that went through the
+    network, counted where there is a plan.
     """
 
     frames: int
@@ -41,6 +42,7 @@ class RunSummary:
     seconds: float
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     interrupted: bool = False
+    inferences: int | None = None
 
 
 class RunListener:
@@ -66,6 +68,7 @@ def run(
     *,
     json: str | Path | None = None,
     save: str | Path | None = None,
+    plain: bool = False,
     threads: int | None = None,
     spinning: bool = False,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -92,7 +95,8 @@ def run(
 
     sources: pictures, folders, video files, camera indices ("0"), RTSP or HTTP addresses. json: file for one
     JSON object a line, "-" for stdout. save: folder for drawn pictures and videos; older files of the same
-    name are replaced, in both, but never a file of a source or of the bundle. score, iou, max_detections,
+    name are replaced, in both, but never a file of a source or of the bundle. plain: boxes alone are drawn,
+    in the frame's own size, also where there is a plan. score, iou, max_detections,
     agnostic, threads, spinning, device, check, native_ops, and plan to object_px: as for `open_pipeline`.
     limit: end after so many frames in all. stop: once set, the frame in work is finished and the run ends in
     order. A picture of a folder that cannot be read is reported to the listener and counted, and the run goes
@@ -108,7 +112,7 @@ def run(
     _check_apart(json, folder, files)
     with ExitStack() as stack:
         lines = None if json is None else ResultLines(json)
-        drawn = None if save is None else DrawnResults(save, kept=files)
+        drawn = None if save is None else DrawnResults(save, kept=files, plain=plain)
         detect = stack.enter_context(
             open_pipeline(
                 folder,
@@ -187,6 +191,7 @@ class _Run:
         self._stop = stop
         self._listener = listener
         self._frames = self._detections = self._broken = self._dropped = 0
+        self._inferences: int | None = None
         self._sums: dict[str, float] = {}
         self._start = perf_counter()
 
@@ -225,9 +230,11 @@ class _Run:
         if self._lines is not None:
             self._lines.write(record_of(frame, detections))
         if self._drawn is not None:
-            self._drawn.add(frame, detections, kind=kind, fps=fps)
+            self._drawn.add(frame, detections, kind=kind, fps=fps, pipeline=self._detect)
         self._frames += 1
         self._detections += len(detections)
+        if detections.report is not None:
+            self._inferences = (self._inferences or 0) + detections.report.inferences
         for stage, value in timing_of(frame, detections).items():
             self._sums[stage] = self._sums.get(stage, 0.0) + value
         self._listener.frame_done(frame, detections)
@@ -252,4 +259,5 @@ class _Run:
             seconds=perf_counter() - self._start,
             timing_ms={stage: value / frames for stage, value in self._sums.items()},
             interrupted=self._stop.is_set(),
+            inferences=self._inferences,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +11,7 @@ from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
 from tercelet.contract.json_output import check_folder
 from tercelet.runtime import vision
+from tercelet.runtime.aerial_drawing import draw_aerial, view_of
 from tercelet.runtime.given_path import given_path
 from tercelet.runtime.sources.frame import Frame
 from tercelet.runtime.sources.opening import Kind
@@ -21,13 +22,15 @@ class DrawnResults:
 
     Two sources of one name in the same run become name.jpg and name-2.jpg. None of `kept`, the
     files of all sources, is ever written over, under whatever name. The folder is made by the first frame.
+    plain: boxes alone, in the frame's own size; otherwise a pipeline that makes a plan shows that too.
     """
 
-    def __init__(self, folder: str | Path, *, kept: Iterable[Path] = ()) -> None:
+    def __init__(self, folder: str | Path, *, kept: Iterable[Path] = (), plain: bool = False) -> None:
         """Raises InputError for a folder that cannot be written to, MissingDependencyError without OpenCV."""
         vision.require_opencv()
         self.folder = given_path(folder, name="save")
         self._kept = frozenset(_identity(path) for path in kept) - {None}
+        self._plain = plain
         self._taken: set[str] = set()
         self._video: vision.VideoWriter | None = None
         try:
@@ -35,9 +38,24 @@ class DrawnResults:
         except OSError as error:  # a name that is too long for any folder
             raise InputError(f"{self.folder}: cannot be a folder: {error.strerror or error}") from error
 
-    def add(self, frame: Frame, detections: Detections, *, kind: Kind, fps: float | None) -> Path:
-        """Draw one frame and write it; returns the file. InputError if that cannot be written."""
-        drawn = vision.draw_detections(frame.image, detections)
+    def add(
+        self,
+        frame: Frame,
+        detections: Detections,
+        *,
+        kind: Kind,
+        fps: float | None,
+        pipeline: Callable[..., Detections] | None = None,
+    ) -> Path:
+        """Draw one frame and write it; returns the file. InputError if that cannot be written.
+
+        pipeline: the one that found the detections, in the frame that it saw last.
+        """
+        view = None if self._plain else view_of(pipeline)
+        if view is None:
+            drawn = vision.draw_detections(frame.image, detections)
+        else:
+            drawn = draw_aerial(frame.image, detections, view)
         if kind in ("picture", "folder"):
             source = Path(frame.source)
             path = self._free_path(source.stem, vision.writable_suffix(source.suffix))

@@ -1,4 +1,4 @@
-"""How much of the ground truth a detector finds at the score that it works with, and how much else."""
+"""How much of the ground truth a detector finds, by size, and how much that is none."""
 
 from __future__ import annotations
 
@@ -42,17 +42,15 @@ class FoundObjects:
         return right / (right + self.wrong) if right + self.wrong else None
 
 
-def found_objects(
-    frames: Sequence[JudgedFrame], *, score: float = 0.0, limit: int | None = None
-) -> FoundObjects:
-    """Match detections with a score of at least `score` to ground truth, one to one, in every frame.
+def found_objects(frames: Sequence[JudgedFrame], *, limit: int | None = None) -> FoundObjects:
+    """Match the detections of every frame to its ground truth, one to one.
 
     The best score chooses first, and takes the free object of its class with the highest IoU, 0.5 or more.
     Unlike in AP by size, an object's size decides only where it is counted: whoever finds it may have any.
     A detection without an object of which an ignored box of its class covers half or more counts for nothing.
     limit: the best so many of a frame and class.
     """
-    pairs = [_matched(frame, score, limit) for frame in frames]
+    pairs = [_matched(frame, limit) for frame in frames]
     areas = np.concatenate([np.zeros(0), *(frame.areas[~frame.ignore] for frame in frames)])
     hit = np.concatenate([np.zeros(0, bool), *(found for found, _ in pairs)])
     sizes = {name: (areas >= low) & (areas < high) for name, (low, high) in SIZE_AREAS.items()}
@@ -63,10 +61,9 @@ def found_objects(
     )
 
 
-def _matched(frame: JudgedFrame, score: float, limit: int | None) -> tuple[NDArray[np.bool_], int]:
+def _matched(frame: JudgedFrame, limit: int | None) -> tuple[NDArray[np.bool_], int]:
     """Which of the objects that are not ignored were found, and how many detections are wrong."""
     order = np.argsort(-frame.scores, kind="stable")
-    order = order[frame.scores[order] >= score]
     if limit is not None:
         order = order[_rank_in_class(frame.found_class_ids[order]) < limit]
     boxes, class_ids = frame.found_boxes[order], frame.found_class_ids[order]

@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="one JSON object a frame and line; - for stdout")
     parser.add_argument("--save", metavar="DIR", help="folder for drawn pictures and videos")
+    parser.add_argument(
+        "--plain", action="store_true", help="draw boxes alone, in full size, also where there is a plan"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine (one a core)")
     parser.add_argument("--spinning", action="store_true", help="idle threads burn their core: lower latency")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -68,6 +71,7 @@ def execute(arguments: argparse.Namespace) -> int:
             arguments.sources,
             json=arguments.json,
             save=arguments.save,
+            plain=arguments.plain,
             threads=arguments.threads,
             spinning=arguments.spinning,
             device=arguments.device,

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from tercelet.contract.plan import Plan, Region, canvases_of
 from tercelet.runtime.planning.evidence import Evidence
 from tercelet.runtime.planning.packing import pack
-from tercelet.runtime.planning.rectangles import CellBox, rectangles_of
+from tercelet.runtime.planning.rectangles import CellBox, Prices, rectangles_of
 
 # Sizes on the canvas that are tried for the objects of a plan, as multiples of object_px.
-_SIZES = (0.5, 0.7, 1.0, 1.4, 2.0)
+_SIZES = (0.5, 0.75, 1.1, 1.6)
 _LARGEST_SCALE = 4.0
 # A region that shows the frame hardly larger than the full frame's own canvas is not worth a second look.
 _LEAST_ZOOM = 1.2
@@ -80,6 +80,33 @@ def plan_canvas(
     return _Work(evidence, canvas, limit, settings).plan(threshold)
 
 
+@dataclass(frozen=True)
+class _Offer:
+    """Of one size on the canvas: scale (gh,) canvas pixels a frame pixel by row of cells; the useful cells
+    with the most found objects a canvas pixel first, that worth of each, and the pixels up to each."""
+
+    size: float
+    scale: NDArray[np.float32]
+    order: NDArray[np.intp]
+    worth: NDArray[np.float32]
+    spent: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Wanted cells (gh, gw) at one scale a row. margin: in canvas pixels. is_everything: no useful cell is
+    missing."""
+
+    wanted: NDArray[np.bool_]
+    prices: Prices
+    scale: NDArray[np.float32]
+    margin: float
+    is_everything: bool
+
+    def scale_of(self, box: CellBox) -> float:
+        return float(self.scale[(box.top + box.bottom) // 2])
+
+
 class _Work:
     """One frame's plan in the making."""
 
@@ -95,76 +122,65 @@ class _Work:
         self.sizes = evidence.row_sizes(settings.default_size * longer)
         full_scale = min(canvas[0] / evidence.height, canvas[1] / evidence.width)
         self.least_scale = full_scale * _LEAST_ZOOM
+        # A cell must bring at least so many objects a canvas pixel.
+        self.by_pixel = settings.worth * self.expected / (_FILL * canvas[0] * canvas[1])
         self.already = found_share(self.sizes * np.float32(full_scale), settings.object_px)
-        # Of the size that was chosen last: canvas pixels a frame pixel by row, and the margin.
-        self.scales: list[float] = []
-        self.margin = 0.0
+        self.offers = [self._offer(multiple * settings.object_px) for multiple in _SIZES]
 
     def plan(self, threshold: float | None) -> Plan:
         """Choose cells, cut them into rectangles, and do it again where these are too large or too small."""
-        overhead, boxes = _OVERHEAD, list[CellBox]()
         room = _FILL * self.limit * self.canvas[0] * self.canvas[1]
-        wanted = np.zeros(self.evidence.mass.shape, bool)
-        for _ in range(_ROUNDS):
-            wanted, everything = self._choose(threshold, room / overhead)
-            boxes = rectangles_of(wanted, cost=self._cost, fits=self._fits)
-            filled = sum(map(self._cost, boxes)) / room
-            if _CLOSE_ENOUGH <= filled <= 1 or (everything and filled <= 1) or not boxes:
+        overhead = _OVERHEAD
+        for turn in range(_ROUNDS):
+            choice = self._choose(threshold, room / overhead)
+            boxes = rectangles_of(choice.wanted, choice.prices)
+            filled = sum(map(choice.prices.of, boxes)) / room
+            if not boxes or filled <= 1 and (filled >= _CLOSE_ENOUGH or choice.is_everything):
                 break
-            overhead = min(max(overhead * filled / 0.92, 0.8), 12.0)
-        least = float(self.evidence.mass[wanted].min()) if boxes else float(self.evidence.mass.max())
-        return self._packed(boxes, least)
+            if turn < _ROUNDS - 1:
+                overhead = min(max(overhead * filled / 0.92, 0.8), 12.0)
+        return self._packed(boxes, choice)
 
-    def _choose(self, threshold: float | None, room: float) -> tuple[NDArray[np.bool_], bool]:
-        """Wanted cells of at most `room` canvas pixels at the size that brings most, and whether all useful
-        cells are."""
+    def _offer(self, size: float) -> _Offer:
+        """What showing the objects of every cell with `size` canvas pixels costs and brings, best first."""
+        mass, settings = self.evidence.mass, self.settings
+        scale = np.clip(np.float32(size) / self.sizes, self.least_scale, _LARGEST_SCALE)
+        more = found_share(self.sizes * scale, settings.object_px) - self.already
+        area = np.square(scale * np.float32(self.evidence.cell))
+        worth = (mass * (more / area)[:, None]).ravel()
+        useful = np.flatnonzero(worth > self.by_pixel)
+        order = useful[np.argsort(-worth[useful], kind="stable")]
+        spent = np.cumsum(area[order // mass.shape[1]])
+        return _Offer(size, scale, order, worth[order], spent)
+
+    def _choose(self, threshold: float | None, room: float) -> _Choice:
+        """The wanted cells of at most `room` canvas pixels, at the size that brings most."""
+        best, chosen, count = -1.0, self.offers[0], 0
+        for offer in self.offers:
+            affordable = int(np.searchsorted(offer.spent, room, side="right"))
+            areas = np.diff(offer.spent[:affordable], prepend=0)
+            net = float(areas @ (offer.worth[:affordable] - np.float32(self.by_pixel)))
+            if net > best:
+                best, chosen, count = net, offer, affordable
         mass = self.evidence.mass
-        by_pixel = self.settings.worth * self.expected / (_FILL * self.canvas[0] * self.canvas[1])
-        best: tuple[float, NDArray[np.intp], bool, float] | None = None
-        for multiple in _SIZES:
-            size = multiple * self.settings.object_px
-            scale = np.clip(np.float32(size) / self.sizes, self.least_scale, _LARGEST_SCALE)
-            more = found_share(self.sizes * scale, self.settings.object_px) - self.already
-            area = np.square(scale * np.float32(self.evidence.cell))
-            worth = (mass * (more / area)[:, None]).ravel()  # objects a canvas pixel
-            if threshold is None:
-                useful = np.flatnonzero(worth > by_pixel)
-            else:
-                useful = np.flatnonzero((mass.ravel() >= threshold) & (worth > 0))
-            order = useful[np.argsort(-worth[useful], kind="stable")]
-            spent = np.cumsum(area[order // mass.shape[1]])
-            count = int(np.searchsorted(spent, room, side="right"))
-            chosen = order[:count]
-            cells = area[chosen // mass.shape[1]]
-            net = float(cells @ (worth[chosen] - (by_pixel if threshold is None else 0)))
-            if best is None or net > best[0]:
-                best = net, chosen, count == len(order), size
-                self.scales = scale.tolist()
-        assert best is not None
-        _, chosen, everything, size = best
-        self.margin = self.settings.margin * size
         wanted = np.zeros(mass.size, bool)
-        wanted[chosen] = True
-        return wanted.reshape(mass.shape), everything
+        wanted[chosen.order[:count]] = True
+        if threshold is not None:
+            wanted &= mass.ravel() >= threshold
+        margin = self.settings.margin * chosen.size
+        prices = Prices(
+            scales=(chosen.scale * np.float32(self.evidence.cell)).tolist(),
+            around=2 * margin + self.settings.gutter,
+            largest=(
+                _SQUEEZE * self.canvas[1] + self.settings.gutter,
+                _SQUEEZE * self.canvas[0] + self.settings.gutter,
+            ),
+        )
+        return _Choice(wanted.reshape(mass.shape), prices, chosen.scale, margin, count == len(chosen.order))
 
-    def _scale_of(self, box: CellBox) -> float:
-        return self.scales[(box[1] + box[3]) // 2]
-
-    def _cost(self, box: CellBox) -> float:
-        """Canvas pixels that a rectangle takes, margins and gutter included."""
-        scale = self.scales[(box[1] + box[3]) // 2] * self.evidence.cell
-        around = 2 * self.margin + self.settings.gutter
-        return ((box[2] - box[0]) * scale + around) * ((box[3] - box[1]) * scale + around)
-
-    def _fits(self, box: CellBox) -> bool:
-        scale = self.scales[(box[1] + box[3]) // 2] * self.evidence.cell
-        high, wide = _SQUEEZE * self.canvas[0], _SQUEEZE * self.canvas[1]
-        around = 2 * self.margin
-        return (box[2] - box[0]) * scale + around <= wide and (box[3] - box[1]) * scale + around <= high
-
-    def _frame_box(self, box: CellBox) -> tuple[int, int, int, int]:
+    def _frame_box(self, box: CellBox, choice: _Choice) -> tuple[int, int, int, int]:
         """The rectangle in frame pixels with its margin, inside the frame."""
-        cell, margin = self.evidence.cell, ceil(self.margin / self._scale_of(box))
+        cell, margin = self.evidence.cell, ceil(choice.margin / choice.scale_of(box))
         return (
             max(box.left * cell - margin, 0),
             max(box.top * cell - margin, 0),
@@ -172,11 +188,13 @@ class _Work:
             min(box.bottom * cell + margin, self.evidence.height),
         )
 
-    def _packed(self, boxes: Sequence[CellBox], least: float) -> Plan:
+    def _packed(self, boxes: Sequence[CellBox], choice: _Choice) -> Plan:
         """Pack the rectangles; of those that find no place the rewarding ones push out the others."""
-        frames = [self._frame_box(box) for box in boxes]
-        sizes = [self._size_on_canvas(box, frame) for box, frame in zip(boxes, frames, strict=True)]
-        masses = [float(self.evidence.mass[b.top : b.bottom, b.left : b.right].sum()) for b in boxes]
+        frames = [self._frame_box(box, choice) for box in boxes]
+        pairs = zip(boxes, frames, strict=True)
+        sizes = [self._size_on_canvas(frame, choice.scale_of(box)) for box, frame in pairs]
+        mass = self.evidence.mass
+        masses = [float(mass[b.top : b.bottom, b.left : b.right].sum()) for b in boxes]
         order = sorted(range(len(boxes)), key=lambda i: (-masses[i] / (sizes[i][0] * sizes[i][1]), boxes[i]))
         places = _most_that_fit([sizes[i] for i in order], self.canvas, self.limit, self.settings.gutter)
         regions, left_out = [], []
@@ -191,15 +209,15 @@ class _Work:
             regions=tuple(regions),
             canvases=canvases_of(regions),
             limit=self.limit,
-            threshold=least,
+            threshold=float(mass[choice.wanted].min()) if len(boxes) else float(mass.max()),
             expected=self.expected,
             covered=sum(region.mass for region in regions),
             left_out=tuple(left_out),
         )
 
-    def _size_on_canvas(self, box: CellBox, frame: tuple[int, int, int, int]) -> tuple[int, int]:
+    def _size_on_canvas(self, frame: tuple[int, int, int, int], scale: float) -> tuple[int, int]:
         wide, high = frame[2] - frame[0], frame[3] - frame[1]
-        scale = min(self._scale_of(box), self.canvas[1] / wide, self.canvas[0] / high)
+        scale = min(scale, self.canvas[1] / wide, self.canvas[0] / high)
         return max(int(wide * scale), 1), max(int(high * scale), 1)
 
 
