@@ -13,15 +13,28 @@ from numpy.typing import NDArray
 
 from tercelet.contract.artefact import finish_artefact, new_artefact
 from tercelet.contract.errors import CheckFailedError, InputError
-from tercelet.contract.manifest import DensityParity, DensityRecord, Manifest, Postprocess, Target
+from tercelet.contract.manifest import (
+    DensityParity,
+    DensityRecord,
+    Golden,
+    Manifest,
+    Postprocess,
+    Target,
+)
 from tercelet.contract.preprocess import Preprocess
+from tercelet.contract.scenes import synthetic_frame
+from tercelet.contract.session import SessionOptions
 from tercelet.export.onnx_from_density import OUTPUT_NAME, CanvasDensity, onnx_from_density
 from tercelet.runtime.backends.onnxruntime import open_runner
+from tercelet.runtime.golden import GOLDEN_FILE, write_density_golden
+from tercelet.runtime.opening import open_density_session
 from tercelet.training.detectors.density_net import DensityNet
 
 MODEL_FILE = "model.onnx"
 # Float32 rounding of some ten layers, with room; what a fault causes is thousands of times larger.
 DENSITY_GATE = 1e-4
+# The golden pair must also hold on another CPU and another version of the engine: of the largest cell.
+GOLDEN_CELLS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,15 @@ def export_density(
             density_parity=parity,
             target=Target(backend="onnxruntime", precision="fp32", versions=_versions()),
         )
-        finish_artefact(folder, manifest)
+        manifest = finish_artefact(folder, manifest)
+        canvas = synthetic_frame(0, height=preprocess.height, width=preprocess.width)[None]
+        session = open_density_session(folder, manifest, SessionOptions())
+        try:
+            write_density_golden(folder, canvas, session.run(canvas))
+        finally:
+            session.close()
+        golden = Golden(GOLDEN_FILE, tolerance_px=0.0, tolerance_score=GOLDEN_CELLS)
+        finish_artefact(folder, replace(manifest, golden=golden))
     say(f"wrote {output}")
     return output
 

@@ -195,7 +195,11 @@ class AerialRecord:
 
 @dataclass(frozen=True)
 class Golden:
-    """A file with an input canvas and the candidates the graph gave for it, run once after opening."""
+    """A file with an input canvas and what the graph gave for it, run once after opening.
+
+    tolerance_px, tolerance_score: of candidates. Of a density map tolerance_score counts, as a share of its
+    largest cell.
+    """
 
     file: str
     tolerance_px: float

@@ -14,8 +14,8 @@ PLAN_NAMES: tuple[PlanName, ...] = ("full", "grid", "dmnet", "canvas")
 class Region(NamedTuple):
     """A rectangle of the frame and the rectangle of a canvas that it is resized to; whole pixels, half open.
 
-    left, top, right, bottom: in the frame. canvas: which one, from 0. x, y, width, height: on the canvas.
-    mass: objects that were expected in it, 0 where nobody asked.
+    left, top, right, bottom: in the frame. canvas: which one, from 0, see Plan.shares_full. x, y, width,
+    height: on the canvas. mass: objects that were expected in it, 0 where nobody asked.
     """
 
     left: int
@@ -40,10 +40,11 @@ class Region(NamedTuple):
 class Plan:
     """What is looked at besides the full frame, and what is not.
 
-    canvases: how many are used. limit: how many there might have been. threshold: the least evidence a cell
-    had to hold, None where the plan has no such thing. expected: objects that the evidence promises, covered:
-    those of them in a region. left_out: (left, top, right, bottom) of parts that were wanted, for which no
-    canvas was left.
+    shares_full: the full frame lies in the upper left corner of canvas 0, and regions beside it; otherwise
+    canvas 0 is the first one after the full frame's. canvases: how many are used, the full frame's not
+    counted. limit: how many there might have been. threshold: the least evidence a cell had to hold, None
+    where the plan has no such thing. expected: objects that the evidence promises, covered: those of them in
+    a region. left_out: (left, top, right, bottom) of parts that were wanted, for which no canvas was left.
     """
 
     name: PlanName
@@ -54,6 +55,7 @@ class Plan:
     expected: float = 0.0
     covered: float = 0.0
     left_out: tuple[tuple[int, int, int, int], ...] = ()
+    shares_full: bool = False
 
     def record(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -61,6 +63,7 @@ class Plan:
             "name": self.name,
             "canvases": self.canvases,
             "limit": self.limit,
+            "shares_full": self.shares_full,
             "threshold": None if self.threshold is None else round(self.threshold, 5),
             "expected": round(self.expected, 3),
             "covered": round(self.covered, 3),

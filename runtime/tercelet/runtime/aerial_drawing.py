@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tercelet.contract.detections import Detections
 from tercelet.contract.labels import color_for
-from tercelet.contract.plan import AerialReport, Region
+from tercelet.contract.plan import AerialReport, Plan, Region
 from tercelet.runtime import vision
 from tercelet.runtime.pipelines.density_crops import AerialView, DensityCropsPipeline
 from tercelet.runtime.plan_text import text_from_plan
@@ -32,14 +32,14 @@ _SMALLEST_PANEL = (360, 640)
 _WIDE = 1.25
 _GAP = 6
 _BACKGROUND: _Color = (34, 30, 28)
-_RED: _Color = (60, 60, 255)
+_RED: _Color = (50, 40, 255)
 # Of the canvases' regions; neither red nor a colour of the evidence.
 _CANVAS_COLORS: tuple[_Color, ...] = (
     (255, 255, 80), (130, 255, 130), (255, 170, 255), (255, 255, 255), (255, 195, 120), (200, 255, 225),
 )  # fmt: skip
-# Evidence, BGR: none, just below and just above the threshold, the most in the frame; and how much each hides.
-_HEAT = np.array([(140, 20, 70), (150, 40, 120), (60, 70, 240), (90, 235, 255)], np.float32)
-_HEAT_HIDES = (0.0, 0.3, 0.45, 0.68)
+# Evidence, BGR: none, just below and just above the threshold, the most in the frame; what each hides.
+_HEAT = np.array([(140, 20, 70), (170, 40, 110), (40, 130, 245), (90, 240, 255)], np.float32)
+_HEAT_HIDES = (0.0, 0.3, 0.35, 0.65)
 # Brightness of what is not looked at again.
 _DIMMED = 0.5
 _GREY = np.array((0.114, 0.587, 0.299), np.float32)
@@ -73,7 +73,7 @@ def draw_aerial(frame: Image, detections: Detections, view: AerialView) -> Image
     _write_counts(title, detections, layout.text)
     half = _drawn_plan(frame, report, view, layout)
     _write(_place(sheet, layout.plan, half, layout.bar), [(_plan_text(report), _BACKGROUND)], layout.text)
-    mosaic = _drawn_canvases(report.plan.regions, view.canvases, layout)
+    mosaic = _drawn_canvases(report.plan, view.canvases, layout)
     _write(
         _place(sheet, layout.canvases, mosaic, layout.bar),
         [(_canvases_text(report, view.canvases), _BACKGROUND)],
@@ -241,7 +241,7 @@ def _drawn_plan(frame: Image, report: AerialReport, view: AerialView, layout: _L
         _hatch(picture, seen(box))
     for box in plan.left_out:
         _outline(picture, seen(box), _RED, line=1)
-    tags = [(seen(region[:4]), str(number), region.canvas) for number, region in enumerate(plan.regions)]
+    tags = [(seen(r[:4]), str(number), _canvas_of(r, plan)) for number, r in enumerate(plan.regions)]
     for box, _, canvas in tags:
         _outline(picture, box, _canvas_color(canvas), line=max(1, round(width / 900)), inside=True)
     for (left, top, right, bottom), text, canvas in tags:
@@ -278,7 +278,7 @@ def _heated(
     return mixed.astype(np.uint8)
 
 
-def _drawn_canvases(regions: Sequence[Region], canvases: Image, layout: _Layout) -> Image:
+def _drawn_canvases(plan: Plan, canvases: Image, layout: _Layout) -> Image:
     """All canvases side by side as large as the panel allows, the full frame's first."""
     panel = layout.canvases
     picture = np.full((panel.height - layout.bar, panel.width, 3), _BACKGROUND, np.uint8)
@@ -287,25 +287,26 @@ def _drawn_canvases(regions: Sequence[Region], canvases: Image, layout: _Layout)
     for number, ((left, top), canvas) in enumerate(zip(places, canvases, strict=True)):
         cell = picture[top : top + high, left : left + wide]
         cell[...] = vision.resize_to_see(canvas, height=cell.shape[0], width=cell.shape[1])
-        color = _canvas_color(number - 1)
         if number == 0:
             vision.draw_tag(cell, "full frame", (0, 0), scale=layout.text * 0.8, color=_BACKGROUND)
-            continue
-        for index, region in enumerate(regions):
-            if region.canvas == number - 1:
+        for index, region in enumerate(plan.regions):
+            if _canvas_of(region, plan) == number:
                 at = [side * ratio for side in (region.x, region.y, region.width, region.height)]
                 box = _whole_pixels((at[0], at[1], at[0] + at[2], at[1] + at[3]))
-                _outline(cell, box, color, line=1, inside=True)
-                _draw_number(
-                    cell, str(index), (box[0], box[1], int(at[2]), int(at[3])), number - 1, layout.text
-                )
+                _outline(cell, box, _canvas_color(number), line=1, inside=True)
+                _draw_number(cell, str(index), (box[0], box[1], int(at[2]), int(at[3])), number, layout.text)
     return picture
+
+
+def _canvas_of(region: Region, plan: Plan) -> int:
+    """The canvas that a region lies on, counted from the full frame's, which is 0."""
+    return region.canvas + (0 if plan.shares_full else 1)
 
 
 def _mosaic(
     count: int, canvas: tuple[int, ...], area: tuple[int, ...]
 ) -> tuple[list[tuple[int, int]], float]:
-    """Left and top of `count` canvases in an area of (height, width), and how much they are scaled at most."""
+    """Left and top of `count` canvases in an area of (height, width), and the scale they have there."""
     best, columns = 0.0, 1
     for across in range(1, count + 1):
         down = ceil(count / across)

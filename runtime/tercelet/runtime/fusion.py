@@ -1,7 +1,7 @@
 """Candidates of the full frame and of all regions, back in the frame and without duplicates.
 
 A box that ends at the border of its region, where the frame goes on, shows a part of something. It is marked
-as cut and loses against a whole one that covers it, whatever the scores.
+as cut and loses against a whole one that covers it, though its score be three times as high.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tercelet.contract.geometry import Letterbox
+from tercelet.contract.geometry import Letterbox, clip_boxes, pairwise_iou
 from tercelet.contract.plan import Region
 from tercelet.contract.session import TopCandidates
 from tercelet.runtime.suppression import Suppressor
@@ -23,12 +23,16 @@ FUSION_NAMES: tuple[FusionName, ...] = ("nms", "weighted")
 FULL_FRAME = -1
 # A side this near to the border of its region, in canvas pixels, ends there and not at the object's own edge.
 _BORDER = 2.5
-# A cut box goes if a whole one of its class covers this share of it.
+# A cut box goes if a whole one of its class covers this share of it, unless that has less than this share of
+# its score: then it is more likely noise than the object.
 _COVERED = 0.6
+_CUT_RANK = 0.3
 # Boxes of fewer canvas pixels than this are noise of the decoding.
 _SMALLEST = 1.0
 # Side of a cell of the table that says which region a pixel of a canvas belongs to; gutters are wider.
 TABLE_CELL = 4
+# Boxes compared with all kept ones at once when boxes are averaged.
+_CHUNK = 1024
 
 
 class FusedDetections(NamedTuple):
@@ -72,7 +76,7 @@ class Fusion:
         self._cut = np.empty(size, bool)
         rows, columns = (-(-side // TABLE_CELL) for side in canvas)
         self._table = np.empty((canvases, rows, columns), np.int16)
-        self._suppressor = Suppressor()
+        self._suppressor = Suppressor(np.float64)  # as `non_maximum_suppression`, with which plan full agrees
         self._count = 0
 
     def start(self) -> None:
@@ -101,16 +105,18 @@ class Fusion:
         frame: tuple[int, int],
         threshold: float,
         first: int = 0,
+        full: int | None = None,
     ) -> None:
         """Add what was found on the canvases of `regions`; frame: (height, width) in pixels.
 
-        first: the canvas of `candidates` that is canvas 0 of the regions.
+        first: the canvas of `candidates` that is canvas 0 of the regions. full: the region that is the full
+        frame, where one is.
         """
         if not regions:
             return
         canvases = 1 + max(region.canvas for region in regions)
         self._mark(regions, canvases)
-        facts = _facts(regions, frame)
+        facts = _facts(regions, frame, full)
         for number in range(canvases):
             boxes, scores, class_ids = (part[first + number] for part in candidates)
             count = _count_above(scores, threshold)
@@ -143,7 +149,7 @@ class Fusion:
         np.add(found, np.tile(facts.corner[owner], 2), out=found)
         self._scores[target] = scores[good]
         self._class_ids[target] = class_ids[good]
-        self._origins[target] = owner
+        self._origins[target] = np.where(owner == facts.full, FULL_FRAME, owner)
         self._cut[target] = (touches & facts.frame_goes_on[owner]).any(axis=1)
 
     def finish(self, rules: FusionRules, *, frame: tuple[int, int]) -> FusedDetections:
@@ -151,18 +157,20 @@ class Fusion:
         boxes, scores = self._boxes[: self._count], self._scores[: self._count]
         class_ids, cut = self._class_ids[: self._count], self._cut[: self._count]
         height, width = frame
-        np.clip(boxes[:, 0::2], 0, width, out=boxes[:, 0::2])
-        np.clip(boxes[:, 1::2], 0, height, out=boxes[:, 1::2])
-        good = (scores > rules.score_threshold) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        good = (scores > rules.score_threshold) & np.isfinite(boxes).all(axis=1)
         chosen = np.flatnonzero(good)
-        # Whole before cut, then by score; equal ones in the order they were added.
-        order = chosen[np.lexsort((-scores[chosen], cut[chosen]))]
+        # By score, cut boxes behind whole ones of comparable score; equal ones in the order they were added.
+        rank = np.where(cut[chosen], scores[chosen] * np.float32(_CUT_RANK), scores[chosen])
+        order = chosen[np.argsort(-rank, kind="stable")]
         groups = [order] if rules.class_agnostic else _by_class(order, class_ids[order])
         kept = [self._survivors(group, rules) for group in groups]
         together = np.concatenate(kept) if kept else order
         together = together[np.lexsort((together, -scores[together]))][: rules.max_detections]
+        inside = clip_boxes(boxes[together], height=height, width=width)
+        visible = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
+        together, inside = together[visible], inside[visible]
         return FusedDetections(
-            boxes=boxes[together],
+            boxes=inside,
             scores=scores[together],
             class_ids=class_ids[together],
             origins=self._origins[: self._count][together],
@@ -171,7 +179,10 @@ class Fusion:
 
     def _survivors(self, group: NDArray[np.intp], rules: FusionRules) -> NDArray[np.intp]:
         boxes, cut = self._boxes[group], self._cut[group]
-        return group[self._suppressor.survivors(boxes, iou=rules.iou_threshold, cut=cut, covered=_COVERED)]
+        kept = self._suppressor.survivors(boxes, iou=rules.iou_threshold, cut=cut, covered=_COVERED)
+        if rules.kind == "weighted":
+            self._boxes[group[kept]] = _means(boxes, self._scores[group], cut, kept, rules.iou_threshold)
+        return group[kept]
 
     def _next(self, count: int) -> slice:
         """The rows of the next `count` candidates."""
@@ -192,21 +203,57 @@ class Fusion:
 
 class _Facts(NamedTuple):
     """Of each region, (R, 2) or (R, 4) float32: corners on the canvas, frame pixels a canvas pixel, corner in
-    the frame; and whether the frame goes on beyond its left, top, right and bottom."""
+    the frame; whether the frame goes on beyond its left, top, right and bottom. full: the region that is the
+    full frame, FULL_FRAME for none.
+    """
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     scale: NDArray[np.float32]
     corner: NDArray[np.float32]
     frame_goes_on: NDArray[np.bool_]
+    full: int
 
 
-def _facts(regions: Sequence[Region], frame: tuple[int, int]) -> _Facts:
+def _facts(regions: Sequence[Region], frame: tuple[int, int], full: int | None) -> _Facts:
     table = np.array([region[:9] for region in regions], np.float32)
     corner, far, at, size = table[:, 0:2], table[:, 2:4], table[:, 5:7], table[:, 7:9]
     ends = np.array((frame[1], frame[0]), np.float32)
     goes_on = np.concatenate((corner > 0, far < ends), axis=1)
-    return _Facts(at, at + size, (far - corner) / size, corner, goes_on)
+    return _Facts(at, at + size, (far - corner) / size, corner, goes_on, FULL_FRAME if full is None else full)
+
+
+def _means(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    cut: NDArray[np.bool_],
+    kept: NDArray[np.intp],
+    iou: float,
+) -> NDArray[np.float32]:
+    """(K, 4) for each kept box the mean, by score, of all that lie on it more than on any other kept one.
+
+    Cut boxes only count where the kept one is cut itself.
+    """
+    means = boxes[kept]
+    for start in range(0, len(boxes), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        overlap = pairwise_iou(boxes[kept], boxes[part])
+        overlap[:, cut[part]] *= cut[kept][:, None]
+        owner = overlap.argmax(axis=0)
+        # The kept ones themselves count whatever the threshold.
+        on_it = (overlap[owner, np.arange(overlap.shape[1])] > iou) | np.isin(
+            np.arange(start, start + overlap.shape[1]), kept
+        )
+        owner[np.isin(np.arange(start, start + overlap.shape[1]), kept)] = np.flatnonzero(
+            (kept >= start) & (kept < start + overlap.shape[1])
+        )
+        if start == 0:
+            sums, weights = np.zeros_like(means), np.zeros(len(kept), np.float32)
+        np.add.at(sums, owner[on_it], boxes[part][on_it] * scores[part][on_it, None])
+        np.add.at(weights, owner[on_it], scores[part][on_it])
+    if len(kept):
+        means = sums / weights[:, None]
+    return means
 
 
 def _count_above(scores: NDArray[np.float32], threshold: float) -> int:

@@ -74,13 +74,33 @@ def _inspect_artefact(folder: Path) -> Inspection:
     return Inspection(
         path=str(folder),
         kind=manifest.kind,
-        description=f"{manifest.kind} of {manifest.detector.name}, {len(manifest.labels)} classes",
+        description=_description(manifest),
         ok=ok,
         size_bytes=sum((folder / name).stat().st_size for name in there),
         next_step=_next_step(folder, manifest, ok=ok),
         manifest=manifest,
         files=tuple(files),
     )
+
+
+def density_beside(inspection: Inspection) -> Manifest | None:
+    """The manifest of the density network that an aerial bundle holds; None where there is none, or none that
+    can be read, which the state of its file tells."""
+    record = inspection.manifest.aerial if inspection.manifest else None
+    if record is None or record.density is None:
+        return None
+    try:
+        return read_manifest(inside(Path(inspection.path), record.density))
+    except InputError:
+        return None
+
+
+def _description(manifest: Manifest) -> str:
+    name, count = manifest.detector.name, len(manifest.labels)
+    if manifest.pipeline == "density":
+        return f"density {manifest.kind} of {name}: how many objects lie where"
+    kind = "aerial bundle" if manifest.pipeline == "density_crops" else manifest.kind
+    return f"{kind} of {name}, {count} {'class' if count == 1 else 'classes'}"
 
 
 def _inspect_listed(folder: Path, name: str, sha256: str) -> InspectedFile:
@@ -94,9 +114,14 @@ def _inspect_listed(folder: Path, name: str, sha256: str) -> InspectedFile:
 def _next_step(folder: Path, manifest: Manifest, *, ok: bool) -> str:
     if not ok:
         return "a file was changed or lost: copy the folder again, or make it anew"
+    place = shlex.quote(str(folder))
     if manifest.kind == "checkpoint":
-        return f"tercelet export {shlex.quote(str(folder))} -o BUNDLE"
-    return f"tercelet run {shlex.quote(str(folder))} PICTURE"
+        return f"tercelet export {place} -o BUNDLE"
+    if manifest.pipeline == "density":
+        return f"tercelet run DETECTOR PICTURE --density {place}"
+    if manifest.pipeline == "density_crops":
+        return f"tercelet run {place} VIDEO --save drawn"
+    return f"tercelet run {place} PICTURE"
 
 
 def _inspect_file(path: Path) -> Inspection:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tercelet.contract.manifest import Manifest
-from tercelet.runtime.inspection import Inspection
+from tercelet.contract.manifest import AerialRecord, Manifest, Network
+from tercelet.runtime.inspection import Inspection, density_beside
 from tercelet.runtime.printable import printable
 
 _LABELS_SHOWN = 8
@@ -23,6 +23,7 @@ def table_from_inspection(inspection: Inspection) -> str:
         rows.append(("sha256", inspection.sha256))
     if inspection.manifest:
         rows += _manifest_rows(inspection.manifest)
+        rows += _aerial_rows(inspection)
     for file in inspection.files:
         size = (
             ""
@@ -34,9 +35,49 @@ def table_from_inspection(inspection: Inspection) -> str:
     return "\n".join(f"{name:<14} {printable(value)}" for name, value in rows)
 
 
-def _manifest_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
+def _aerial_rows(inspection: Inspection) -> Iterator[tuple[str, str]]:
+    """How a bundle looks closer, and the density network that it holds."""
+    record = inspection.manifest.aerial if inspection.manifest else None
+    if record is None:
+        return
+    yield "plan", _text_from_aerial(record)
+    beside = density_beside(inspection)
+    if beside is not None:
+        yield "density", f"in {record.density}/: {_detector(beside)}"
+        for name, value in _density_rows(beside):
+            yield f"density {name}", value
+
+
+def _text_from_aerial(record: AerialRecord) -> str:
+    most = "half of what uniform tiles take" if record.canvases is None else f"{record.canvases} canvases"
+    return (
+        f"{record.plan}, evidence {' + '.join(record.evidence)}, at most {most} besides the full frame, "
+        f"objects of {record.object_px:g} px on a canvas"
+    )
+
+
+def _density_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """What a density network gives, and how well its export agrees with its source."""
+    if manifest.density:
+        prep, cell = manifest.preprocess, manifest.density.cell
+        size = f"{prep.height // cell}x{prep.width // cell}"
+        yield "cells", f"{size} of {cell} px on a canvas of {prep.height}x{prep.width}, objects in each"
+    if manifest.density_parity:
+        parity = manifest.density_parity
+        yield (
+            "parity",
+            f"{parity.frames} frames against {parity.reference}: cells within {parity.cells_max:.2g} and "
+            f"counts within {parity.counts_max:.2g} of the largest (gate {parity.gate:g})",
+        )
+
+
+def _detector(manifest: Manifest) -> str:
     options = ", ".join(f"{name}={value}" for name, value in manifest.detector.options.items())
-    yield "detector", manifest.detector.name + (f" ({options})" if options else "")
+    return manifest.detector.name + (f" ({options})" if options else "")
+
+
+def _manifest_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    yield "detector", _detector(manifest)
     shown = ", ".join(manifest.labels[:_LABELS_SHOWN])
     yield (
         "labels",
@@ -56,17 +97,8 @@ def _manifest_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 def _bundle_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if manifest.network:
-        network = manifest.network
-        yield (
-            "graph",
-            f"{network.file}, IR {network.ir_version}, opset {network.opset}, K = {network.candidates}",
-        )
-        for word, tensors in (("input", network.inputs), ("output", network.outputs)):
-            for tensor in tensors:
-                shape = "x".join(map(str, tensor.shape))
-                yield word, f"{tensor.name} {tensor.dtype} {shape}: {tensor.meaning}"
-        if network.ops:
-            yield "custom ops", ", ".join(network.ops)
+        yield from _graph_rows(manifest.network)
+    yield from _density_rows(manifest)
     if manifest.lowering:
         low = manifest.lowering
         timed = "".join(f", {form} {spent:g} ms" for form, spent in low.milliseconds.items())
@@ -75,7 +107,7 @@ def _bundle_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     for plugin in manifest.plugins:
         names = ", ".join(plugin.ops)
         yield "native ops", f"{plugin.backend} on {plugin.system} {plugin.machine}: {names}"
-    if manifest.postprocess:
+    if manifest.postprocess and not manifest.density:
         post = manifest.postprocess
         classes = "all classes together" if post.class_agnostic else "class by class"
         yield (
@@ -101,10 +133,24 @@ def _bundle_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
         )
     if manifest.golden:
         golden = manifest.golden
-        yield (
-            "golden",
-            f"{golden.file}, within {golden.tolerance_px:g} px and {golden.tolerance_score:g} of score",
-        )
+        within = f"{golden.tolerance_px:g} px and {golden.tolerance_score:g} of score"
+        if manifest.density:
+            within = f"{golden.tolerance_score:g} of the largest cell"
+        yield "golden", f"{golden.file}, within {within}"
+
+
+def _graph_rows(network: Network) -> Iterator[tuple[str, str]]:
+    candidates = f", K = {network.candidates}" if network.candidates else ""
+    yield "graph", f"{network.file}, IR {network.ir_version}, opset {network.opset}{candidates}"
+    batch = network.inputs[0].shape[0]
+    if batch != 1:
+        yield "batch", f"{'1 to ' if network.batch == 'up_to' else ''}{batch} canvases in one run"
+    for word, tensors in (("input", network.inputs), ("output", network.outputs)):
+        for tensor in tensors:
+            shape = "x".join(map(str, tensor.shape))
+            yield word, f"{tensor.name} {tensor.dtype} {shape}: {tensor.meaning}"
+    if network.ops:
+        yield "custom ops", ", ".join(network.ops)
 
 
 def _megabytes(size: int) -> str:

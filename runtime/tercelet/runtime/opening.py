@@ -53,6 +53,7 @@ def open_pipeline(
     overlap: float | None = None,
     fusion: FusionName | None = None,
     object_px: float | None = None,
+    object_size: float | None = None,
 ) -> Pipeline:
     """Open a bundle, or a checkpoint where torch is installed, as a callable: frame in, detections out.
 
@@ -85,6 +86,7 @@ def open_pipeline(
         "overlap": overlap,
         "fusion": fusion,
         "object_px": object_px,
+        "object_size": object_size,
     }
     beside = _density_folder(folder, manifest, density)
     looks_closer = (

@@ -88,6 +88,7 @@ def run(
     overlap: float | None = None,
     fusion: FusionName | None = None,
     object_px: float | None = None,
+    object_size: float | None = None,
     stop: threading.Event | None = None,
     listener: RunListener | None = None,
 ) -> RunSummary:
@@ -97,7 +98,7 @@ def run(
     JSON object a line, "-" for stdout. save: folder for drawn pictures and videos; older files of the same
     name are replaced, in both, but never a file of a source or of the bundle. plain: boxes alone are drawn,
     in the frame's own size, also where there is a plan. score, iou, max_detections,
-    agnostic, threads, spinning, device, check, native_ops, and plan to object_px: as for `open_pipeline`.
+    agnostic, threads, spinning, device, check, native_ops, and plan to object_size: as for `open_pipeline`.
     limit: end after so many frames in all. stop: once set, the frame in work is finished and the run ends in
     order. A picture of a folder that cannot be read is reported to the listener and counted, and the run goes
     on; one that was named itself raises InputError if it is the first frame of the run. Sources are checked
@@ -134,6 +135,7 @@ def run(
                 overlap=overlap,
                 fusion=fusion,
                 object_px=object_px,
+                object_size=object_size,
             )
         )
         for output in (lines, drawn):

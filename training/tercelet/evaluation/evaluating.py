@@ -55,6 +55,7 @@ def evaluate(
     overlap: float | None = None,
     fusion: FusionName | None = None,
     object_px: float | None = None,
+    object_size: float | None = None,
     save: str | Path | None = None,
     json: str | Path | None = None,
     quiet: bool = False,
@@ -65,7 +66,7 @@ def evaluate(
     VisDrone folder; format: None looks. protocol: None takes "visdrone" for VisDrone, "coco" for the rest.
     class_map: see `tercelet.evaluation.class_mapping`; None matches by name. score, iou: thresholds of the
     pipeline. max_detections: of evaluated classes a frame, ignored regions left out; None takes the
-    protocol's (coco 300, visdrone 500). limit: the first so many frames. plan to object_px: as for
+    protocol's (coco 300, visdrone 500). limit: the first so many frames. plan to object_size: as for
     `tercelet.runtime.open_pipeline`; several plans side by side: `evaluate_plans`. save: folder for pictures,
     ground truth on the left, detections on the right. json: file for the result, "-" for stdout. quiet: no
     progress on stderr.
@@ -88,6 +89,7 @@ def evaluate(
         overlap=overlap,
         fusion=fusion,
         object_px=object_px,
+        object_size=object_size,
     )
     # The limit of a frame is for the judgement, which knows what is evaluated: here every detection stays.
     with open_pipeline(

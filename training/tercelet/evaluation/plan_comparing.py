@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
 from tercelet.contract.json_output import check_folder, check_json_place, write_json
 from tercelet.contract.manifest import Manifest
-from tercelet.contract.plan import PLAN_NAMES, PlanName, plan_named
+from tercelet.contract.plan import PLAN_NAMES, AerialReport, PlanName, plan_named
 from tercelet.evaluation.class_mapping import ClassMap
 from tercelet.evaluation.datasets import Dataset, DatasetFormat, open_dataset
 from tercelet.evaluation.datasets.dataset import ProtocolName
@@ -30,7 +31,7 @@ from tercelet.evaluation.evaluating import IOU_THRESHOLD, SCORE_THRESHOLD, chose
 from tercelet.evaluation.judging import Judge
 from tercelet.evaluation.plan_plot import save_recall_cost
 from tercelet.evaluation.plan_result import PlanComparison, PlanCost, PlanResult
-from tercelet.evaluation.recall import MATCH_IOU, found_objects
+from tercelet.evaluation.recall import MATCH_IOU, FoundObjects, found_objects
 from tercelet.runtime.fusion import FusionName
 from tercelet.runtime.given_path import given_path
 from tercelet.runtime.opening import open_pipeline
@@ -65,6 +66,7 @@ def evaluate_plans(
     overlap: float | None = None,
     fusion: FusionName | None = None,
     object_px: float | None = None,
+    object_size: float | None = None,
     save: str | Path | None = None,
     json: str | Path | None = None,
     quiet: bool = False,
@@ -74,10 +76,10 @@ def evaluate_plans(
     plans: names of plans, or one text of them with commas between. Every frame goes through all of them
     before the next one comes, in turns as to who is first, after a warm-up of each. recall_score: lowest
     score of the second run, which gives recall, precision and cost; None or 0 takes them from the first one,
-    that of AP, with the lowest score `score`.
-    density: of the plans that use one: "dmnet", and "canvas" unless `evidence` says otherwise. evidence: of
-    the plan "canvas". canvases to object_px: as for `tercelet.runtime.open_pipeline`, for all plans. save:
-    folder for pictures, in a folder for each plan, and recall_cost.svg. All else as for `evaluate`.
+    that of AP, with the lowest score `score`. density: of the plans that use one: "dmnet", and "canvas"
+    unless `evidence` says otherwise. evidence: of the plan "canvas". canvases to object_size: as for
+    `tercelet.runtime.open_pipeline`, for all plans. save: folder for pictures, in a folder for each plan, and
+    recall_cost.svg. All else as for `evaluate`.
     Raises InputError (as evaluate; a plan that is unknown, named twice or lacks its density network),
     MissingDependencyError.
     """
@@ -97,42 +99,56 @@ def evaluate_plans(
         overlap=overlap,
         fusion=fusion,
         object_px=object_px,
+        object_size=object_size,
     )
     _check_plans(names, manifest, chosen)
     data = open_dataset(
         dataset, format=format, images=images, split=split, labels=manifest.labels, limit=limit
     )
+    make_judge = partial(
+        Judge,
+        data,
+        manifest.labels,
+        protocol=protocol,
+        class_map=class_map,
+        max_detections=max_detections,
+    )
+    # The judgement has the limit of a frame, as in `evaluate`.
+    open_plan = partial(open_pipeline, bundle, threads=threads, iou_threshold=iou, max_detections=sys.maxsize)
     scores = (score, least) if least > score else (score,)
-    done: list[list[_PlanRun]] = []
-    with Progress(len(scores) * len(data.images), "evaluate", silent=quiet) as progress, ExitStack() as opened:
+    with Progress(len(scores) * len(data.images), "evaluate", silent=quiet) as progress:
+        done = []
         for lowest in scores:
-            opened.close()  # the engines of the last run
-            runs = [
-                _PlanRun(
-                    name,
-                    Judge(
-                        data,
-                        manifest.labels,
-                        protocol=protocol,
-                        class_map=class_map,
-                        max_detections=max_detections,
-                    ),
-                    opened.enter_context(
-                        open_pipeline(
-                            bundle,
-                            threads=threads,
-                            score_threshold=lowest,
-                            iou_threshold=iou,
-                            max_detections=sys.maxsize,  # the judgement has the limit, as in `evaluate`
-                            plan=name,
-                            **_options_of(name, chosen),
-                        )
-                    ),
-                )
-                for name in names
-            ]
-            _detect_all(runs, data, folder if len(done) + 1 == len(scores) else None, progress)
+            runs = [_PlanRun(name, make_judge()) for name in names]
+            with ExitStack() as opened:
+                for run in runs:
+                    options = _options_of(run.name, chosen)
+                    pipeline = open_plan(score_threshold=lowest, plan=run.name, **options)
+                    run.pipeline = opened.enter_context(pipeline)
+                _detect_all(runs, data, folder if lowest == scores[-1] else None, progress)
             done.append(runs)
+    settings = {
+        "score": score,
+        "iou": iou,
+        "max_detections": done[0][0].judge.max_detections,
+        "recall_score": least,
+        "recall_iou": MATCH_IOU,
+        **chosen,
+    }
+    result = PlanComparison(
+        plans=tuple(
+            _plan_result(judged, working, str(bundle), settings)
+            for judged, working in zip(done[0], done[-1], strict=True)
+        ),
+        settings=settings,
+    )
+    if folder is not None:
+        save_recall_cost(folder, result)
+    if json is not None:
+        write_json(json, result.record())
+    return result
+
+
 def plan_names(plans: str | Sequence[str]) -> tuple[PlanName, ...]:
     """The plans named in a text with commas, or in several; InputError for none, unknown ones and doubles."""
     texts = (plans,) if isinstance(plans, str) else plans
@@ -171,6 +187,12 @@ def _check_plans(names: Sequence[PlanName], manifest: Manifest, chosen: Mapping[
             "plan: dmnet needs a density network, and the bundle brings none; give one with "
             "--density BUNDLE, or leave dmnet out"
         )
+    for option in ("density", "evidence"):
+        if option in chosen and not any(option in _options_of(name, chosen) for name in names):
+            raise InputError(
+                f"{option}: none of the plans asked for ({', '.join(names)}) would use it; leave it out, or "
+                "add the plan canvas"
+            )
     if "density_threshold" in chosen and {"dmnet", "canvas"} <= set(names):
         raise InputError(
             "density_threshold: means objects in a window to dmnet, evidence in a cell to canvas; "
@@ -194,71 +216,70 @@ def _options_of(name: PlanName, chosen: Mapping[str, Any]) -> dict[str, Any]:
 class _PlanRun:
     """A plan's pipeline, and what has come out of it so far."""
 
-    def __init__(self, name: PlanName, judge: Judge, pipeline: Pipeline) -> None:
+    pipeline: Pipeline
+
+    def __init__(self, name: PlanName, judge: Judge) -> None:
         self.name = name
-        self._judge = judge
-        self._pipeline = pipeline
+        self.judge = judge
         self._stages: list[Mapping[str, float]] = []
-        self._inferences: list[int] = []
-        self._pixels: list[int] = []
-        self._short = 0
-        self._evidence: dict[str, None] = {}
+        self._reports: list[AerialReport] = []
 
     def warm_up(self, frame: NDArray[np.uint8]) -> None:
         """Make memory and warm the engine; the black frame makes the pipeline forget what it saw."""
-        self._pipeline(frame)
-        self._pipeline(np.zeros_like(frame))
+        self.pipeline(frame)
+        self.pipeline(np.zeros_like(frame))
 
     def take(self, frame: NDArray[np.uint8]) -> Detections:
         """Detect in the next frame."""
-        found = self._pipeline(frame)
-        report = found.report
-        assert report is not None  # of every pipeline that was opened with a plan
-        self._judge.add(found)
+        found = self.pipeline(frame)
+        assert found.report is not None  # of every pipeline that was opened with a plan
+        self.judge.add(found)
         self._stages.append(found.timing_ms)
-        self._inferences.append(report.inferences)
-        self._pixels.append(report.pixels)
-        self._short += bool(report.plan.left_out)
-        self._evidence.update(dict.fromkeys(report.evidence))
+        self._reports.append(found.report)
         return found
 
-    def result(self, bundle: str, settings: Mapping[str, Any], recall_score: float) -> PlanResult:
-        """All that was found and spent."""
-        frames, per_class = self._judge.frames, self._judge.rules.max_dets[-1]
+    def cost(self) -> PlanCost:
+        """All that was spent."""
         totals = np.array([sum(spent.values()) for spent in self._stages])
         names = dict.fromkeys(stage for spent in self._stages for stage in spent)
-        cost = PlanCost(
-            inferences=float(np.mean(self._inferences)),
-            pixels=float(np.mean(self._pixels)),
+        return PlanCost(
+            inferences=float(np.mean([report.inferences for report in self._reports])),
+            pixels=float(np.mean([report.pixels for report in self._reports])),
             ms=float(totals.mean()),
             ms_median=float(np.median(totals)),
             ms_p95=float(np.percentile(totals, 95)),
             ms_by_stage={
                 name: float(np.mean([spent.get(name, 0.0) for spent in self._stages])) for name in names
             },
-            short_frames=self._short,
-            evidence=tuple(self._evidence),
-        )
-        return PlanResult(
-            plan=self.name,
-            evaluation=self._judge.result(bundle=bundle, settings=settings),
-            working=found_objects(frames, score=recall_score, limit=per_class),
-            everything=found_objects(frames, limit=per_class),
-            cost=cost,
+            short_frames=sum(bool(report.plan.left_out) for report in self._reports),
+            evidence=tuple(dict.fromkeys(name for report in self._reports for name in report.evidence)),
         )
 
+    def found(self) -> FoundObjects:
+        """What was found of the ground truth, by as many detections of a class as AP may use."""
+        return found_objects(self.judge.frames, limit=self.judge.rules.max_dets[-1])
 
-def _detect_all(runs: Sequence[_PlanRun], data: Dataset, save: Path | None, *, quiet: bool) -> None:
+
+def _plan_result(judged: _PlanRun, working: _PlanRun, bundle: str, settings: Mapping[str, Any]) -> PlanResult:
+    return PlanResult(
+        plan=judged.name,
+        evaluation=judged.judge.result(bundle=bundle, settings=settings),
+        working=working.found(),
+        everything=judged.found(),
+        cost=working.cost(),
+    )
+
+
+def _detect_all(runs: Sequence[_PlanRun], data: Dataset, save: Path | None, progress: Progress) -> None:
     """Every frame through all plans, another one first each time: nobody always finds the caches warm."""
-    with Progress(len(data.images), "evaluate", silent=quiet) as progress:
-        for number, image in enumerate(data.images):
-            frame = read_frame(image)
-            if number == 0:
-                for run in runs:
-                    run.warm_up(frame)
-            first = number % len(runs)
-            for run in (*runs[first:], *runs[:first]):
-                found = run.take(frame)
-                if save is not None:
-                    save_comparison(save / run.name, image, frame, found, data.categories)
-            progress.advance()
+    for number, image in enumerate(data.images):
+        frame = read_frame(image)
+        if number == 0:
+            for run in runs:
+                run.warm_up(frame)
+        first = number % len(runs)
+        for run in (*runs[first:], *runs[:first]):
+            found = run.take(frame)
+            if save is not None:
+                save_comparison(save / run.name, image, frame, found, data.categories)
+        progress.advance()

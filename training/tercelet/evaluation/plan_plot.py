@@ -18,7 +18,7 @@ _TOP, _BOTTOM = 92, 392
 # Left and right border of each of the two panels.
 _PANELS = ((64, 470), (534, 940))
 _RADIUS = 6.5
-_LETTER, _LINE = 7.4, 16  # width of a letter and height of a line of a label, pixels
+_LETTER, _LINE = 8.4, 16  # width of a letter (of a wide font) and height of a line of a label, pixels
 _COLORS: dict[PlanName, str] = {
     "full": "#5b6770",
     "grid": "#d9822b",
@@ -56,7 +56,7 @@ def recall_cost_svg(result: PlanComparison) -> str:
     One labelled point a plan; a plan without a recall, for want of objects, has none.
     """
     shared, score = result.shared, result.settings["recall_score"]
-    counted = f"score {score:g} or more" if score else "any score"
+    counted = f"score above {score:g}" if score else "any score"
     subtitle = (
         f"{Path(shared.bundle).name} on {Path(shared.dataset).name}: {shared.frames} frames, "
         f"{shared.ground_truth} objects; recall at IoU {result.settings['recall_iou']:g}, {counted}"
@@ -109,7 +109,9 @@ def _points(plans: Sequence[PlanResult], places: Sequence[tuple[float, float]], 
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}" fill="{color}" stroke="#ffffff" '
             'stroke-width="1.5"/>'
         )
-        parts.append(_text(box.left, box.bottom - 4, label, color=color, weight="bold"))
+        is_left = box.right <= x
+        start, anchor = (box.right, "end") if is_left else (box.left, "start")
+        parts.append(_text(start, box.bottom - 4, label, color=color, weight="bold", anchor=anchor))
     return parts
 
 

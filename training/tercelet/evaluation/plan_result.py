@@ -42,8 +42,8 @@ class PlanCost:
 
 @dataclass(frozen=True)
 class PlanResult:
-    """One plan. working: what was found from the working score on; everything: by all that AP is computed
-    from."""
+    """One plan. working: what was found by detections above the working score; everything: by all that AP
+    is computed from. cost: with the working score."""
 
     plan: PlanName
     evaluation: EvaluationResult
@@ -100,11 +100,11 @@ class PlanComparison:
     def recall_rule(self) -> str:
         """What recall and precision mean here, in words."""
         score, iou = self.settings["recall_score"], self.settings["recall_iou"]
-        counted = f"with a score of at least {score:g}" if score else "of any score"
+        counted = f"with a score above {score:g}" if score else "of any score"
         return (
             f"recall: share of the objects that detections {counted} find, one to one, of the same class, "
             f"the best score first, at IoU {iou:g} or more; precision: share of those detections that find "
-            "one. By area: tiny below 16x16 pixels (they are small, too), small below 32x32, large from 96x96 on"
+            "one. By area: tiny below 16x16 pixels (small, too), small below 32x32, large from 96x96 on"
         )
 
     def record(self) -> dict[str, Any]:
@@ -133,7 +133,8 @@ def plan_comparison_text(result: PlanComparison) -> str:
     shared, objects = result.shared, result.plans[0].everything.objects
     sizes = ", ".join(f"{objects[size]} {size}" for size in _SIZES)
     parts = [
-        f"{shared.bundle} on {shared.dataset}: {shared.frames} frames, {shared.ground_truth} objects: {sizes}",
+        f"{shared.bundle} on {shared.dataset}: {shared.frames} frames, {shared.ground_truth} objects "
+        f"({sizes})",
         f"protocol  {shared.protocol}",
         _figures(result),
         _times(result),
@@ -179,11 +180,16 @@ def _times(result: PlanComparison) -> str:
 def _remarks(result: PlanComparison) -> list[str]:
     shared = result.shared
     every = ", ".join(f"{item.plan} {figure_text(item.everything.recall())}" for item in result.plans)
-    remarks = [
-        f"recall of all detections that AP is computed from: {every}",
-        f"ms: reading left out, with all detections from score {result.settings['score']:g} on as AP needs "
-        "them; with fewer, fusion takes less. The plans took turns on every frame",
-    ]
+    score, lowest = result.settings["recall_score"], result.settings["score"]
+    remarks = [f"recall of all detections that AP is computed from: {every}"]
+    if score > lowest:
+        remarks.append(
+            f"AP comes from a run down to score {lowest:g}; recall, precision and cost from one down to "
+            f"{score:g}"
+        )
+    remarks.append(
+        "ms: from preprocess to postprocess, reading left out; the plans took turns on every frame"
+    )
     remarks += [
         f"{item.plan}: in {item.cost.short_frames} of {shared.frames} frames no canvas was left for a part "
         "that was wanted"

@@ -44,11 +44,26 @@ def add_aerial_arguments(parser: argparse.ArgumentParser, *, plan: bool = True) 
         help="side of an object on a canvas at which the detector finds two of three (40; smaller for "
         "detectors trained on aerial pictures)",
     )
+    group.add_argument(
+        "--object-size",
+        type=float,
+        metavar="X",
+        help="side of an object in frame pixels, for evidence that does not tell sizes (1.5 %% of the frame)",
+    )
 
 
 def aerial_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given, as keyword arguments."""
-    names = ("density", "canvases", "budget_ms", "density_threshold", "overlap", "fusion", "object_px")
+    names: tuple[str, ...] = (
+        "density",
+        "canvases",
+        "budget_ms",
+        "density_threshold",
+        "overlap",
+        "fusion",
+        "object_px",
+    )
+    names += ("object_size",)
     options = {name: getattr(arguments, name) for name in names}
     if hasattr(arguments, "plan"):
         options["plan"] = arguments.plan

@@ -23,7 +23,8 @@ class AerialOptions:
     canvases: at most so many a frame besides the full one; None takes half of what uniform tiles would cost.
     budget_ms: of a frame, from the pixels to the boxes; turns into canvases by measuring. threshold: least
     evidence of a cell ("canvas", None chooses) or objects in a window ("dmnet", None for 0.08). overlap: of
-    uniform tiles. fusion: "nms" or "weighted". object_px: see AerialRecord.
+    uniform tiles. fusion: "nms" or "weighted". object_px: see AerialRecord. object_size: side
+    of an object in frame pixels, for evidence that does not tell; None for a share of the frame.
     """
 
     plan: PlanName = "canvas"
@@ -34,6 +35,7 @@ class AerialOptions:
     overlap: float = DEFAULT_OVERLAP
     fusion: FusionName = "nms"
     object_px: float = 40.0
+    object_size: float | None = None
 
     def __post_init__(self) -> None:
         if self.plan not in PLAN_NAMES:
@@ -53,6 +55,8 @@ class AerialOptions:
             raise InputError(f"threshold: expected a number of objects from 0 on, got {self.threshold}")
         if not 0 <= self.overlap < 0.9:
             raise InputError(f"overlap: expected 0 to 0.9 of a tile, got {self.overlap}")
+        if self.object_size is not None and not 1 <= self.object_size <= 10000:
+            raise InputError(f"object_size: expected 1 to 10000 frame pixels, got {self.object_size}")
         if not 1 <= self.object_px <= 1000:
             raise InputError(f"object_px: expected 1 to 1000 canvas pixels, got {self.object_px}")
 

@@ -7,7 +7,7 @@ frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from types import TracebackType
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tercelet.contract.density import DensityMap
 from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
-from tercelet.contract.geometry import Letterbox
+from tercelet.contract.geometry import Letterbox, letterbox_for
 from tercelet.contract.manifest import DEFAULT_CANDIDATES, Manifest, Postprocess
-from tercelet.contract.plan import AerialReport, Plan
+from tercelet.contract.plan import AerialReport, Plan, Region
 from tercelet.contract.preprocess import ColorOrder, check_frame, fill_canvas
 from tercelet.contract.session import Session, TopCandidates
 from tercelet.runtime.fusion import FusedDetections, Fusion, FusionRules
@@ -88,13 +88,16 @@ class DensityCropsPipeline:
         self.labels = manifest.labels
         self.options = options
         self._density = density
+        self._asks_density = options.plan == "dmnet" or (
+            options.plan == "canvas" and "density" in options.evidence
+        )
         self._color: ColorOrder = color
         self._resize_into = fastest_resize()
         self._size = (manifest.preprocess.height, manifest.preprocess.width)
         self._state: _FrameState | None = None
         self._used = 0
         self._cost = CostModel()
-        self._settings = CanvasSettings(object_px=options.object_px)
+        self._settings = CanvasSettings(object_px=options.object_px, object_size=options.object_size)
         self._reserve(0)
 
     def __call__(self, frame: NDArray[np.uint8]) -> Detections:
@@ -108,21 +111,21 @@ class DensityCropsPipeline:
         clock = _Clock()
         state = self._state_for(frame)
         clock.restart()
-        place = self._fill_full(frame)
+        state.place = self._fill_full(frame)
         clock.lap("preprocess")
         density = self._density_of(frame)
         clock.lap("density")
         full = self._first_run(1) if self._first_run is not None else None
         clock.lap("infer")
         limit = self._limit(state)
-        evidence = self._gather(state, place, density, full)
+        evidence = self._gather(state, density, full)
         plan = self._plan(state, density, limit)
         clock.lap("plan")
         self._cut(frame, plan)
         clock.lap("cut")
         candidates = self._run_regions(plan)
         clock.lap("infer")
-        found = self._fuse(state, place, full, candidates, plan)
+        found = self._fuse(state, full, candidates, plan)
         clock.lap("postprocess")
         inferences = 1 + plan.canvases
         predicted = self._cost.predicted_ms(inferences) if self.options.budget_ms else None
@@ -187,6 +190,7 @@ class DensityCropsPipeline:
         step = 1 if self.session.is_flexible else batch
         looks_first = options.plan == "canvas" and "full" in options.evidence
         self._offset = step if looks_first else 1
+        self._shares = options.plan == "canvas" and not looks_first
         count = self._offset + limit
         count += -count % step
         self._room = count - self._offset
@@ -226,21 +230,32 @@ class DensityCropsPipeline:
         return min(max(self._cost.affordable(self.options.budget_ms) - 1, 0), state.limit)
 
     def _fill_full(self, frame: NDArray[np.uint8]) -> Letterbox:
-        return fill_canvas(
-            self._canvases[0],
-            frame,
-            self.manifest.preprocess,
-            color=self._color,
-            resize_into=self._resize_into,
-        )
+        """Put the full frame on canvas 0: in its corner where regions may lie beside it, else centred."""
+        canvas, preprocess = self._canvases[0], self.manifest.preprocess
+        place = letterbox_for(*frame.shape[:2], height=self._size[0], width=self._size[1])
+        if not self._shares:
+            return fill_canvas(canvas, frame, preprocess, color=self._color, resize_into=self._resize_into)
+        canvas.fill(preprocess.pad_value)
+        self._put(frame, canvas[: place.height, : place.width])
+        return replace(place, left=0, top=0)
+
+    def _put(self, source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+        """Resize a part of the frame into a part of a canvas, in the network's order of channels."""
+        if source.shape == target.shape:
+            target[...] = source
+        else:
+            self._resize_into(source, target)
+        if self._color != self.manifest.preprocess.color:
+            target[...] = target[..., ::-1].copy()
 
     def _density_of(self, frame: NDArray[np.uint8]) -> DensityMap | None:
-        return None if self._density is None else self._density.density_of(frame, color=self._color)
+        if self._density is None or not self._asks_density:
+            return None
+        return self._density.density_of(frame, color=self._color)
 
     def _gather(
         self,
         state: _FrameState,
-        place: Letterbox,
         density: DensityMap | None,
         full: TopCandidates | None,
     ) -> tuple[str, ...]:
@@ -251,13 +266,12 @@ class DensityCropsPipeline:
         if full is not None:
             boxes, scores = full.boxes[0], full.scores[0]
             count = len(scores) - int(np.searchsorted(scores[::-1], _EVIDENCE_SCORE, side="right"))
-            evidence.add_boxes(
-                place.to_frame(boxes[:count]), np.power(scores[:count], np.float32(_EVIDENCE_POWER))
-            )
+            found = state.place.to_frame(boxes[:count])
+            evidence.add_boxes(found, scores[:count], power=_EVIDENCE_POWER)
             used.append("full")
         if "previous" in wanted and state.seen is not None:
             boxes, scores = state.seen
-            evidence.add_boxes(boxes, np.power(scores, np.float32(_EVIDENCE_POWER)), spread=_SPREAD)
+            evidence.add_boxes(boxes, scores, power=_EVIDENCE_POWER, spread=_SPREAD)
             used.append("previous")
         if used:
             evidence.smooth()
@@ -275,6 +289,7 @@ class DensityCropsPipeline:
                 limit=limit,
                 settings=self._settings,
                 threshold=options.threshold,
+                taken=(state.place.width, state.place.height) if self._shares else None,
             )
         if options.plan == "grid" and limit > 0:
             return plan_grid(*size, canvas=self._size, overlap=options.overlap, limit=limit)
@@ -305,23 +320,18 @@ class DensityCropsPipeline:
 
     def _cut(self, frame: NDArray[np.uint8], plan: Plan) -> None:
         """Resize each region of the frame into its place; what no region covers is padding."""
+        first = 0 if plan.shares_full else self._offset
         self._used = plan.canvases
-        canvases = self._canvases[self._offset : self._offset + plan.canvases]
-        canvases.fill(self.manifest.preprocess.pad_value)
-        turned = self._color != self.manifest.preprocess.color
+        self._canvases[self._offset : self._offset + plan.canvases].fill(self.manifest.preprocess.pad_value)
         for region in plan.regions:
-            target = canvases[
-                region.canvas,
-                region.y : region.y + region.height,
-                region.x : region.x + region.width,
-            ]
-            source = frame[region.top : region.bottom, region.left : region.right]
-            if source.shape == target.shape:
-                target[...] = source
-            else:
-                self._resize_into(source, target)
-            if turned:
-                target[...] = target[..., ::-1].copy()
+            self._put(
+                frame[region.top : region.bottom, region.left : region.right],
+                self._canvases[
+                    first + region.canvas,
+                    region.y : region.y + region.height,
+                    region.x : region.x + region.width,
+                ],
+            )
 
     def _run_regions(self, plan: Plan) -> TopCandidates | None:
         """Candidates of the canvases; without a first run the full frame's come first."""
@@ -332,19 +342,25 @@ class DensityCropsPipeline:
     def _fuse(
         self,
         state: _FrameState,
-        place: Letterbox,
         full: TopCandidates | None,
         candidates: TopCandidates | None,
         plan: Plan,
     ) -> FusedDetections:
         size, threshold = (state.height, state.width), self.postprocess.score_threshold
         self._fusion.start()
-        whole = candidates if full is None else full
-        assert whole is not None
-        self._fusion.add_full(whole, place, threshold=threshold)
-        if candidates is not None and plan.regions:
+        regions, first, full_region = plan.regions, 0, None
+        if plan.shares_full:
+            place, full_region = state.place, len(regions)
+            regions += (Region(0, 0, state.width, state.height, 0, 0, 0, place.width, place.height),)
+        else:
+            whole = candidates if full is None else full
+            assert whole is not None
+            self._fusion.add_full(whole, state.place, threshold=threshold)
             first = 1 if full is None else 0
-            self._fusion.add_regions(candidates, plan.regions, frame=size, threshold=threshold, first=first)
+        if candidates is not None:
+            self._fusion.add_regions(
+                candidates, regions, frame=size, threshold=threshold, first=first, full=full_region
+            )
         rules = FusionRules(
             score_threshold=threshold,
             iou_threshold=self.postprocess.iou_threshold,
@@ -363,6 +379,7 @@ class _FrameState:
         self.width = width
         self.limit = limit
         self.evidence = Evidence(height, width)
+        self.place = Letterbox(height, width, 1, 1, 0, 0)
         self.seen: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 

@@ -18,18 +18,23 @@ from tercelet.contract.plan import Plan, Region, canvases_of
 from tercelet.runtime.planning.evidence import Evidence
 from tercelet.runtime.planning.packing import pack
 from tercelet.runtime.planning.rectangles import CellBox, Prices, rectangles_of
+from tercelet.runtime.planning.windows import best_windows
 
 # Sizes on the canvas that are tried for the objects of a plan, as multiples of object_px.
-_SIZES = (0.5, 0.75, 1.1, 1.6)
+_SIZES = (0.35, 0.5, 0.7, 1.0, 1.4)
 _LARGEST_SCALE = 4.0
+# Side of an object that nobody knows, as a share of the frame's longer side: the median of VisDrone.
+_DEFAULT_SIZE = 0.015
 # A region that shows the frame hardly larger than the full frame's own canvas is not worth a second look.
 _LEAST_ZOOM = 1.2
 # Share of the canvases' area that rectangles fill when they are packed.
 _FILL = 0.85
 # Area of rectangles with margins over the area of the wanted cells in them: a first guess, then measured.
-_OVERHEAD = 2.0
-_ROUNDS = 3
+_OVERHEAD = 3.5
+_ROUNDS = 2
 _CLOSE_ENOUGH = 0.8
+# Of what small regions promise by their scale, what remains without their surroundings: windows keep those.
+_CONTEXT = 0.85
 # A rectangle may exceed a canvas by this much; its scale is then made smaller.
 _SQUEEZE = 1.12
 
@@ -38,27 +43,32 @@ _SQUEEZE = 1.12
 class CanvasSettings:
     """How plan `canvas` chooses.
 
-    object_px: side of an object on a canvas at which the detector finds about two of three. default_size:
-    side of an object where no evidence tells, as a share of the frame's longer side. gutter: canvas pixels
-    between two regions. margin: around the wanted cells, in object sizes. worth: a canvas must bring at least
-    this share of all objects expected.
+    object_px: side of an object on a canvas at which the detector finds about two of three. object_size: side
+    of an object in frame pixels where no evidence tells; None for a share of the frame's longer side. gutter:
+    canvas pixels between two regions. margin: canvas pixels around the wanted cells. worth: a canvas must
+    bring at least this share of all objects expected.
     """
 
     object_px: float = 40.0
-    default_size: float = 0.012
+    object_size: float | None = None
     gutter: int = 12
-    margin: float = 0.6
-    worth: float = 0.02
+    margin: float = 24.0
+    worth: float = 0.005
 
 
 DEFAULT_SETTINGS = CanvasSettings()
 
 
-def found_share(side: NDArray[np.float32], object_px: float) -> NDArray[np.float32]:
-    """How likely an object of `side` canvas pixels is found: 1 - exp(-(side / object_px)^2).
+def found_share(
+    size: NDArray[np.float32], scale: NDArray[np.float32], object_px: float
+) -> NDArray[np.float32]:
+    """How likely an object of `size` frame pixels is found at `scale` canvas pixels a frame pixel.
 
-    The form fits the official YOLOv5n on VisDrone within 0.06 from 10 to 60 pixels, with object_px = 50.
+    1 - exp(-(side / object_px)^2) with the side on the canvas. Enlarging adds no detail: beyond scale 1 the
+    side counts as if it grew with the root of the scale only. With object_px = 50 the form fits the official
+    YOLOv5n on VisDrone within 0.1 from 10 to 60 pixels at scales of 0.5 to 2.
     """
+    side = size * np.minimum(scale, np.sqrt(scale))
     return 1 - np.exp(-np.square(side / np.float32(object_px)))  # type: ignore[no-any-return]
 
 
@@ -69,20 +79,27 @@ def plan_canvas(
     limit: int,
     settings: CanvasSettings = DEFAULT_SETTINGS,
     threshold: float | None = None,
+    taken: tuple[int, int] | None = None,
 ) -> Plan:
     """Regions of the frame that `evidence` is of, on at most `limit` canvases of (height, width) pixels.
 
-    threshold: mass that a cell must hold to be wanted; None chooses. The same evidence gives the same plan.
+    threshold: mass that a cell must hold to be wanted; None chooses. taken: (width, height) of what lies in
+    the upper left corner of canvas 0 already, which `limit` and the plan's canvases do not count then. The
+    same evidence gives the same plan.
     """
     expected = float(evidence.mass.sum())
-    if limit < 1 or expected <= 0:
-        return Plan(name="canvas", limit=max(limit, 0), expected=expected)
-    return _Work(evidence, canvas, limit, settings).plan(threshold)
+    nothing = Plan(name="canvas", limit=max(limit, 0), expected=expected, shares_full=taken is not None)
+    if limit < 0 or expected <= 0:
+        return nothing
+    work = _Work(evidence, canvas, limit, settings, taken)
+    if work.room <= 0:
+        return nothing
+    return work.plan(threshold)
 
 
 @dataclass(frozen=True)
 class _Offer:
-    """Of one size on the canvas: scale (gh,) canvas pixels a frame pixel by row of cells; the useful cells
+    """Of one size on the canvas: scale (gh, gw) canvas pixels a frame pixel by cell; the useful cells
     with the most found objects a canvas pixel first, that worth of each, and the pixels up to each."""
 
     size: float
@@ -94,7 +111,7 @@ class _Offer:
 
 @dataclass(frozen=True)
 class _Choice:
-    """Wanted cells (gh, gw) at one scale a row. margin: in canvas pixels. is_everything: no useful cell is
+    """Wanted cells (gh, gw) and the scale of each. margin: in canvas pixels. is_everything: no useful cell is
     missing."""
 
     wanted: NDArray[np.bool_]
@@ -102,55 +119,128 @@ class _Choice:
     scale: NDArray[np.float32]
     margin: float
     is_everything: bool
+    threshold: float
 
     def scale_of(self, box: CellBox) -> float:
-        return float(self.scale[(box.top + box.bottom) // 2])
+        return float(self.scale[(box.top + box.bottom) // 2, (box.left + box.right) // 2])
+
+
+def _least(values: NDArray[np.float32], default: float) -> float:
+    return float(values.min()) if len(values) else default
+
+
+def _cells_to(end: int, cell: int, length: int) -> int:
+    """How many cells end at or before `end`; the frame's last one may be cut short."""
+    return -(-length // cell) if end >= length else end // cell
 
 
 class _Work:
     """One frame's plan in the making."""
 
     def __init__(
-        self, evidence: Evidence, canvas: tuple[int, int], limit: int, settings: CanvasSettings
+        self,
+        evidence: Evidence,
+        canvas: tuple[int, int],
+        limit: int,
+        settings: CanvasSettings,
+        taken: tuple[int, int] | None,
     ) -> None:
         self.evidence = evidence
         self.canvas = canvas
         self.limit = limit
+        self.taken = taken
+        # Of all canvases together, what rectangles may cover.
+        self.room = limit * canvas[0] * canvas[1] * _FILL
+        if taken is not None:
+            self.room += max(canvas[0] - taken[1], 0) * canvas[1] * _FILL
+            self.room += max(canvas[1] - taken[0], 0) * taken[1] * _FILL
         self.settings = settings
         self.expected = float(evidence.mass.sum())
         longer = max(evidence.height, evidence.width)
-        self.sizes = evidence.row_sizes(settings.default_size * longer)
+        size = _DEFAULT_SIZE * longer if settings.object_size is None else settings.object_size
+        self.sizes = np.broadcast_to(evidence.row_sizes(size)[:, None], evidence.mass.shape)
         full_scale = min(canvas[0] / evidence.height, canvas[1] / evidence.width)
         self.least_scale = full_scale * _LEAST_ZOOM
         # A cell must bring at least so many objects a canvas pixel.
         self.by_pixel = settings.worth * self.expected / (_FILL * canvas[0] * canvas[1])
-        self.already = found_share(self.sizes * np.float32(full_scale), settings.object_px)
+        self.already = found_share(self.sizes, np.full(1, full_scale, np.float32), settings.object_px)
         self.offers = [self._offer(multiple * settings.object_px) for multiple in _SIZES]
 
     def plan(self, threshold: float | None) -> Plan:
         """Choose cells, cut them into rectangles, and do it again where these are too large or too small."""
-        room = _FILL * self.limit * self.canvas[0] * self.canvas[1]
-        overhead = _OVERHEAD
+        room, overhead = self.room, _OVERHEAD
         for turn in range(_ROUNDS):
             choice = self._choose(threshold, room / overhead)
             boxes = rectangles_of(choice.wanted, choice.prices)
             filled = sum(map(choice.prices.of, boxes)) / room
-            if not boxes or filled <= 1 and (filled >= _CLOSE_ENOUGH or choice.is_everything):
+            if not boxes or (filled <= 1 and (filled >= _CLOSE_ENOUGH or choice.is_everything)):
                 break
             if turn < _ROUNDS - 1:
                 overhead = min(max(overhead * filled / 0.92, 0.8), 12.0)
-        return self._packed(boxes, choice)
+        packed = self._packed(boxes, choice)
+        if threshold is not None:
+            return packed
+        windows = self._windows(packed.threshold)
+        return windows if self._value(windows) > _CONTEXT * self._value(packed) else packed
+
+    def _windows(self, threshold: float | None) -> Plan:
+        """The plan that shows whole canvases of the frame."""
+        mass, first = self.evidence.mass, 0 if self.taken is None else 1
+        regions = best_windows(
+            self._gain,
+            frame=(self.evidence.height, self.evidence.width),
+            cell=self.evidence.cell,
+            canvas=self.canvas,
+            limit=self.limit,
+            least_scale=self.least_scale,
+            least_gain=self.settings.worth * self.expected,
+            first=first,
+        )
+        seen = self._scales_of(regions) > 0
+        return Plan(
+            name="canvas",
+            regions=regions,
+            canvases=len(regions),
+            limit=self.limit,
+            threshold=threshold,
+            expected=self.expected,
+            covered=float(mass[seen].sum()),
+            shares_full=self.taken is not None,
+        )
+
+    def _gain(self, scale: float | NDArray[np.float32]) -> NDArray[np.float32]:
+        """Objects that each cell brings when it is shown at `scale`, beyond those that are found anyway."""
+        found = found_share(self.sizes, np.asarray(scale, np.float32), self.settings.object_px)
+        gain: NDArray[np.float32] = self.evidence.mass * np.maximum(found - self.already, 0)
+        return gain
+
+    def _scales_of(self, regions: Sequence[Region]) -> NDArray[np.float32]:
+        """(gh, gw) the largest scale at which a region shows each cell whole, 0 where none does."""
+        scales, cell = np.zeros(self.evidence.mass.shape, np.float32), self.evidence.cell
+        for region in regions:
+            part = scales[
+                -(-region.top // cell) : _cells_to(region.bottom, cell, self.evidence.height),
+                -(-region.left // cell) : _cells_to(region.right, cell, self.evidence.width),
+            ]
+            np.maximum(part, np.float32(region.scale), out=part)
+        return scales
+
+    def _value(self, plan: Plan) -> float:
+        """How many more objects a plan finds than the full frame alone, less what its canvases must bring."""
+        scales = self._scales_of(plan.regions)
+        found = float(self._gain(np.maximum(scales, 1e-3)).sum())
+        return found - self.settings.worth * self.expected * plan.canvases
 
     def _offer(self, size: float) -> _Offer:
         """What showing the objects of every cell with `size` canvas pixels costs and brings, best first."""
         mass, settings = self.evidence.mass, self.settings
         scale = np.clip(np.float32(size) / self.sizes, self.least_scale, _LARGEST_SCALE)
-        more = found_share(self.sizes * scale, settings.object_px) - self.already
+        more = found_share(self.sizes, scale, settings.object_px) - self.already
         area = np.square(scale * np.float32(self.evidence.cell))
-        worth = (mass * (more / area)[:, None]).ravel()
+        worth = (mass * (more / area)).ravel()
         useful = np.flatnonzero(worth > self.by_pixel)
         order = useful[np.argsort(-worth[useful], kind="stable")]
-        spent = np.cumsum(area[order // mass.shape[1]])
+        spent = np.cumsum(area.ravel()[order])
         return _Offer(size, scale, order, worth[order], spent)
 
     def _choose(self, threshold: float | None, room: float) -> _Choice:
@@ -167,7 +257,7 @@ class _Work:
         wanted[chosen.order[:count]] = True
         if threshold is not None:
             wanted &= mass.ravel() >= threshold
-        margin = self.settings.margin * chosen.size
+        margin = self.settings.margin
         prices = Prices(
             scales=(chosen.scale * np.float32(self.evidence.cell)).tolist(),
             around=2 * margin + self.settings.gutter,
@@ -176,7 +266,14 @@ class _Work:
                 _SQUEEZE * self.canvas[0] + self.settings.gutter,
             ),
         )
-        return _Choice(wanted.reshape(mass.shape), prices, chosen.scale, margin, count == len(chosen.order))
+        return _Choice(
+            wanted=wanted.reshape(mass.shape),
+            prices=prices,
+            scale=chosen.scale,
+            margin=margin,
+            is_everything=count == len(chosen.order),
+            threshold=threshold if threshold is not None else _least(mass.ravel()[wanted], float(mass.max())),
+        )
 
     def _frame_box(self, box: CellBox, choice: _Choice) -> tuple[int, int, int, int]:
         """The rectangle in frame pixels with its margin, inside the frame."""
@@ -196,7 +293,14 @@ class _Work:
         mass = self.evidence.mass
         masses = [float(mass[b.top : b.bottom, b.left : b.right].sum()) for b in boxes]
         order = sorted(range(len(boxes)), key=lambda i: (-masses[i] / (sizes[i][0] * sizes[i][1]), boxes[i]))
-        places = _most_that_fit([sizes[i] for i in order], self.canvas, self.limit, self.settings.gutter)
+        first = 0 if self.taken is None else 1
+        places = _most_that_fit(
+            [sizes[i] for i in order],
+            canvas=self.canvas,
+            limit=self.limit + first,
+            gutter=self.settings.gutter,
+            taken=self.taken,
+        )
         regions, left_out = [], []
         for index, place in zip(order, places, strict=True):
             if place is None:
@@ -207,12 +311,13 @@ class _Work:
         return Plan(
             name="canvas",
             regions=tuple(regions),
-            canvases=canvases_of(regions),
+            canvases=max(canvases_of(regions) - first, 0),
             limit=self.limit,
-            threshold=float(mass[choice.wanted].min()) if len(boxes) else float(mass.max()),
+            threshold=choice.threshold,
             expected=self.expected,
             covered=sum(region.mass for region in regions),
             left_out=tuple(left_out),
+            shares_full=self.taken is not None,
         )
 
     def _size_on_canvas(self, frame: tuple[int, int, int, int], scale: float) -> tuple[int, int]:
@@ -222,14 +327,19 @@ class _Work:
 
 
 def _most_that_fit(
-    sizes: Sequence[tuple[int, int]], canvas: tuple[int, int], limit: int, gutter: int
+    sizes: Sequence[tuple[int, int]],
+    *,
+    canvas: tuple[int, int],
+    limit: int,
+    gutter: int,
+    taken: tuple[int, int] | None,
 ) -> list[tuple[int, int, int] | None]:
     """Places for the sizes, the most rewarding first in their order: if not all fit, the last are tried last.
 
     The packer itself goes by height. So the longest row of first ones that fits is packed, and then what
     still finds a place of the rest.
     """
-    places = pack(sizes, canvas=canvas, limit=limit, gutter=gutter)
+    places = pack(sizes, canvas=canvas, limit=limit, gutter=gutter, taken=taken)
     missing = [index for index, place in enumerate(places) if place is None]
     if not missing:
         return places
@@ -239,7 +349,7 @@ def _most_that_fit(
     while count > 1 and lacking > 0:
         count -= 1
         lacking -= sizes[count][0] * sizes[count][1]
-    first = pack(sizes[:count], canvas=canvas, limit=limit, gutter=gutter, then=sizes[count:])
+    first = pack(sizes[:count], canvas=canvas, limit=limit, gutter=gutter, then=sizes[count:], taken=taken)
     kept = sum(sizes[i][0] * sizes[i][1] for i in range(count) if places[i] is not None)
     kept_now = sum(sizes[i][0] * sizes[i][1] for i in range(count) if first[i] is not None)
     return first if kept_now > kept else places

@@ -1,8 +1,8 @@
 """Evidence: where in a frame objects are to be expected, and how large; on a grid of square cells.
 
 It comes from a density network, from candidates of the full frame that are too weak to be believed, or from
-what was found in the frame before. Several sources tell of the same objects, so the strongest one counts in
-each cell; they are not added up.
+what was found in the frame before. Of boxes in one cell the strongest counts; a density and boxes are
+averaged.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from tercelet.contract.density import DensityMap
 
 # Cells along the longer side of a frame: fine enough to follow a street, coarse enough to be quick.
-_CELLS = 80
+_CELLS = 60
 _CELL_STEP = 8
 # How far, in cells, and how much of the mass of a cell is shared with its neighbourhood.
 _REACH = 3
 _SHARED = 0.8
 # Sizes: which part of the known ones is taken for typical, and how many there must be to fit a slope.
 _QUANTILE = 0.3
+# Cells around one whose sizes count there, and how much trust it takes to move from the row's size.
+_SIZE_REACH = 1
+_DOUBT = 0.005
 _ENOUGH = 12
 
 
@@ -28,7 +31,7 @@ class Evidence:
 
     height, width: the frame in pixels. cell: side of a cell in pixels. mass: (gh, gw) float32, objects
     expected in a cell. size: (gh, gw) float32, the side (square root of the area) of a typical object there
-    in frame pixels, 0 where nobody knows.
+    in frame pixels, 0 where nobody knows. trust: (gh, gw) float32, how much that size may be believed, 0..1.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -38,18 +41,22 @@ class Evidence:
         shape = -(-height // self.cell), -(-width // self.cell)
         self.mass = np.zeros(shape, np.float32)
         self.size = np.zeros(shape, np.float32)
+        self.trust = np.zeros(shape, np.float32)
         self._best = np.zeros(shape, np.float32)
 
     def start(self) -> None:
         """Forget the last frame."""
         self.mass.fill(0)
         self.size.fill(0)
+        self.trust.fill(0)
 
-    def add_boxes(self, boxes: NDArray[np.float32], weights: NDArray[np.float32], *, spread: int = 0) -> None:
+    def add_boxes(
+        self, boxes: NDArray[np.float32], scores: NDArray[np.float32], *, power: float, spread: int = 0
+    ) -> None:
         """Objects that may be there. boxes: (N, 4) xyxy in frame pixels, the strongest first.
 
-        weights: (N,) how many objects each stands for, 0..1. Of the boxes with their centre in one cell the
-        strongest counts. spread: how many cells a box may have moved in any direction since it was seen.
+        scores: (N,) 0..1; to the power of `power` each is the mass of its box. Of the boxes with their centre
+        in one cell the strongest counts. spread: how many cells a box may have moved in any direction since.
         """
         if not len(boxes):
             return
@@ -58,45 +65,42 @@ class Evidence:
         np.clip(rows, 0, self.mass.shape[0] - 1, out=rows)
         np.clip(columns, 0, self.mass.shape[1] - 1, out=columns)
         sides = np.sqrt(np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1))
-        share = weights * np.float32(1 / (1 + 2 * spread) ** 2)
+        share = np.power(scores, np.float32(power)) * np.float32(1 / (1 + 2 * spread) ** 2)
         for down in range(-spread, spread + 1):
             for right in range(-spread, spread + 1):
-                self._strongest(rows + down, columns + right, share, sides)
+                self._strongest(rows + down, columns + right, share, sides, scores)
 
     def _strongest(
         self,
         rows: NDArray[np.intp],
         columns: NDArray[np.intp],
-        weights: NDArray[np.float32],
+        masses: NDArray[np.float32],
         sides: NDArray[np.float32],
+        scores: NDArray[np.float32],
     ) -> None:
         inside = (rows >= 0) & (rows < self.mass.shape[0]) & (columns >= 0) & (columns < self.mass.shape[1])
         better = np.flatnonzero(inside)[::-1]  # of several values for a cell the one written last stays
-        better = better[weights[better] > self.mass[rows[better], columns[better]]]
-        self.mass[rows[better], columns[better]] = weights[better]
-        self.size[rows[better], columns[better]] = sides[better]
+        better = better[masses[better] > self.mass[rows[better], columns[better]]]
+        at = rows[better], columns[better]
+        self.mass[at], self.size[at], self.trust[at] = masses[better], sides[better], scores[better]
 
     def add_density(self, density: DensityMap) -> None:
-        """What a density network counts; it says nothing of sizes. Negative densities count as nothing."""
-        values = np.maximum(density.values, 0)
-        high, wide = density.cell
-        rows = ((np.arange(values.shape[0]) + 0.5) * (high / self.cell)).astype(np.intp)
-        columns = ((np.arange(values.shape[1]) + 0.5) * (wide / self.cell)).astype(np.intp)
-        self._best.fill(0)
-        if high <= self.cell and wide <= self.cell:
-            by_row = np.add.reduceat(values, np.flatnonzero(np.diff(rows, prepend=-1)), axis=0)
-            starts = np.flatnonzero(np.diff(columns, prepend=-1))
-            self._best[np.ix_(np.unique(rows), np.unique(columns))] = np.add.reduceat(by_row, starts, axis=1)
-        else:
-            # Cells of the map are larger than those here: each of these gets its share.
-            here_rows = (np.arange(self.mass.shape[0]) + 0.5) * (self.cell / high)
-            here_columns = (np.arange(self.mass.shape[1]) + 0.5) * (self.cell / wide)
-            at = np.ix_(
-                np.minimum(here_rows.astype(np.intp), values.shape[0] - 1),
-                np.minimum(here_columns.astype(np.intp), values.shape[1] - 1),
-            )
-            np.multiply(values[at], np.float32(self.cell**2 / (high * wide)), out=self._best)
-        np.maximum(self.mass, self._best, out=self.mass)
+        """What a density network counts; it says nothing of sizes. Negative densities count as nothing.
+
+        Beside other evidence both have the same weight, and the total is the network's count.
+        """
+        positive = DensityMap(np.maximum(density.values, 0), self.height, self.width)
+        self._best[...] = positive.grid_sum(self._bands(self.height), self._bands(self.width))
+        counted, noticed = float(self._best.sum()), float(self.mass.sum())
+        if counted > 0 and noticed > 0:
+            np.multiply(self.mass, np.float32(0.5 * counted / noticed), out=self.mass)
+            np.multiply(self._best, np.float32(0.5), out=self._best)
+        np.add(self.mass, self._best, out=self.mass)
+
+    def _bands(self, length: int) -> NDArray[np.int64]:
+        """(n, 2) where the cells along an axis of `length` pixels begin and end."""
+        starts = np.arange(0, length, self.cell)
+        return np.stack((starts, np.minimum(starts + self.cell, length)), axis=1)
 
     def smooth(self) -> None:
         """Share the mass with the neighbourhood: where something was noticed, more of its kind is likely.
@@ -108,6 +112,18 @@ class Evidence:
         wide *= np.float32(_SHARED)
         self.mass += wide
 
+    def typical_sizes(self, default: float) -> NDArray[np.float32]:
+        """(gh, gw) the side of a typical object around each cell, in frame pixels.
+
+        Where there are sizes to be believed nearby it is their mean, in the logarithm; elsewhere what
+        `row_sizes` says.
+        """
+        rows = np.log(self.row_sizes(default))[:, None]
+        trust = np.square(self.trust)
+        off = trust * (np.log(np.maximum(self.size, 1)) - rows)
+        near = _box_mean(_box_mean(trust, _SIZE_REACH), _SIZE_REACH) + np.float32(_DOUBT)
+        return np.exp(rows + _box_mean(_box_mean(off, _SIZE_REACH), _SIZE_REACH) / near)  # type: ignore[no-any-return]
+
     def row_sizes(self, default: float) -> NDArray[np.float32]:
         """(gh,) the side of a small object in each row of cells, in frame pixels; `default` if none is known.
 
@@ -118,7 +134,7 @@ class Evidence:
         if not len(rows):
             return np.full(self.size.shape[0], default, np.float32)
         weights = np.maximum(self.mass[rows, columns], 1e-6)
-        weights /= weights.sum()
+        weights = weights / weights.sum()
         logs, heights = np.log(self.size[rows, columns]), rows.astype(np.float32)
         mean, centre = float(weights @ logs), float(weights @ heights)
         spread = float(weights @ np.square(heights - centre))

@@ -15,17 +15,22 @@ def pack(
     limit: int,
     gutter: int,
     then: Sequence[tuple[int, int]] = (),
+    taken: tuple[int, int] | None = None,
 ) -> list[tuple[int, int, int] | None]:
     """Place rectangles of (width, height) on at most `limit` canvases of (height, width), all in pixels.
 
     Returns (canvas, x, y) for each size in its order, None for one that found no place. Between two
     rectangles lie at least `gutter` pixels; at the border of a canvas none are needed. They are taken from
     the tallest to the flattest; a new canvas is begun only when all open ones have no place. then: more of
-    them, taken after all the others; their places follow in the result.
+    them, taken after all the others; their places follow in the result. taken: (width, height) of a rectangle
+    that lies in the upper left corner of canvas 0 already.
     """
     # A gutter is kept right of and below each rectangle; one that reaches the border may hang over.
     high, wide = canvas[0] + gutter, canvas[1] + gutter
     open_canvases: list[list[_Free]] = []
+    if taken is not None:
+        open_canvases.append([(0, 0, wide, high)])
+        _take(open_canvases[0], 0, min(taken[0] + gutter, wide), min(taken[1] + gutter, high))
     all_sizes, first = [*sizes, *then], len(sizes)
     places: list[tuple[int, int, int] | None] = [None] * len(all_sizes)
     order = sorted(range(len(all_sizes)), key=lambda i: (i >= first, -all_sizes[i][1], -all_sizes[i][0], i))

@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recall-score",
         type=float,
         metavar="X",
-        help="with --plan: the score from which on detections count for recall; 0 for all (0.25)",
+        help="with --plan: lowest score of the run that recall, precision and time are taken from; 0 for the "
+        "run of AP (0.25)",
     )
     add_aerial_arguments(parser, plan=False)
     parser.add_argument(
