@@ -78,7 +78,8 @@ def test_all_objects_are_found_once_and_where_they_are(plan: str, evidence: tupl
         found = detect(FRAME)
     assert_found(found, CLUSTERS)
     assert found.report is not None
-    assert found.report.counted == len(CLUSTERS)
+    asked = plan == "canvas" and "density" in evidence
+    assert found.report.counted == (len(CLUSTERS) if asked else None)
     assert found.report.evidence == evidence if plan == "canvas" else True
     assert found.origins is not None
     assert (found.origins >= 0).any()

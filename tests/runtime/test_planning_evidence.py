@@ -98,12 +98,7 @@ def test_a_density_keeps_its_count_whatever_its_scale(
     density = DensityMap(values, *frame)
     evidence = Evidence(*frame)
     evidence.add_density(density)
-    high, wide = density.cell
-    if high <= evidence.cell and wide <= evidence.cell:
-        assert float(evidence.mass.sum()) == pytest.approx(density.count, rel=1e-3)
-    else:
-        # Each cell takes the density at its middle: the count is kept as far as cells are much smaller.
-        assert float(evidence.mass.max()) <= float(values.max()) * evidence.cell**2 / (high * wide) + ROUNDING
+    assert float(evidence.mass.sum()) == pytest.approx(density.count, rel=1e-3)
 
 
 def test_a_density_lands_where_it_belongs() -> None:
@@ -112,8 +107,10 @@ def test_a_density_lands_where_it_belongs() -> None:
     evidence = Evidence(1080, 1920)
     evidence.add_density(DensityMap(values, 1080, 1920))
     x, y = (100 + 0.5) * 16, (10 + 0.5) * 1080 / 68
-    assert evidence.mass[int(y) // evidence.cell, int(x) // evidence.cell] == 2
-    assert evidence.mass.sum() == 2
+    row, column = int(y) // evidence.cell, int(x) // evidence.cell
+    assert evidence.mass[row, column] > 1  # a cell of the map may lie on the border of two here
+    assert evidence.mass[row - 1 : row + 2, column - 1 : column + 2].sum() == pytest.approx(2)
+    assert evidence.mass.sum() == pytest.approx(2)
 
 
 def test_negative_densities_count_as_nothing() -> None:

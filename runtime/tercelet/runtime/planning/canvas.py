@@ -186,7 +186,7 @@ class _Work:
     def _windows(self, threshold: float | None) -> Plan:
         """The plan that shows whole canvases of the frame."""
         mass, first = self.evidence.mass, 0 if self.taken is None else 1
-        regions = best_windows(
+        regions: Sequence[Region] = best_windows(
             self._gain,
             frame=(self.evidence.height, self.evidence.width),
             cell=self.evidence.cell,
@@ -194,17 +194,22 @@ class _Work:
             limit=self.limit,
             least_scale=self.least_scale,
             least_gain=self.settings.worth * self.expected,
+            margin=self.settings.margin,
             first=first,
         )
-        seen = self._scales_of(regions) > 0
+        mass, regions = mass.copy(), list(regions)
+        for index, region in enumerate(regions):
+            part = mass[self._cells_of(region)]
+            regions[index] = region._replace(mass=round(float(part.sum()), 4))
+            part.fill(0)  # what two windows show is in one of them
         return Plan(
             name="canvas",
-            regions=regions,
+            regions=tuple(regions),
             canvases=len(regions),
             limit=self.limit,
             threshold=threshold,
             expected=self.expected,
-            covered=float(mass[seen].sum()),
+            covered=sum(region.mass for region in regions),
             shares_full=self.taken is not None,
         )
 
@@ -216,14 +221,19 @@ class _Work:
 
     def _scales_of(self, regions: Sequence[Region]) -> NDArray[np.float32]:
         """(gh, gw) the largest scale at which a region shows each cell whole, 0 where none does."""
-        scales, cell = np.zeros(self.evidence.mass.shape, np.float32), self.evidence.cell
+        scales = np.zeros(self.evidence.mass.shape, np.float32)
         for region in regions:
-            part = scales[
-                -(-region.top // cell) : _cells_to(region.bottom, cell, self.evidence.height),
-                -(-region.left // cell) : _cells_to(region.right, cell, self.evidence.width),
-            ]
+            part = scales[self._cells_of(region)]
             np.maximum(part, np.float32(region.scale), out=part)
         return scales
+
+    def _cells_of(self, region: Region) -> tuple[slice, slice]:
+        """Rows and columns of the cells that lie wholly in a region."""
+        cell = self.evidence.cell
+        return (
+            slice(-(-region.top // cell), _cells_to(region.bottom, cell, self.evidence.height)),
+            slice(-(-region.left // cell), _cells_to(region.right, cell, self.evidence.width)),
+        )
 
     def _value(self, plan: Plan) -> float:
         """How many more objects a plan finds than the full frame alone, less what its canvases must bring."""

@@ -27,19 +27,23 @@ def best_windows(
     limit: int,
     least_scale: float,
     least_gain: float,
+    margin: float = 0.0,
     first: int = 0,
 ) -> tuple[Region, ...]:
     """The windows that together bring most, taken one after the other; the first of equals.
 
     gain: of a scale, the (gh, gw) objects that each cell brings when it is shown at it. frame, canvas:
     (height, width) in pixels. cell: side of a cell in frame pixels. limit: the most windows. least_scale:
-    smaller ones are not tried. least_gain: what a window must bring. first: number of the first canvas.
+    smaller ones are not tried. least_gain: what a window must bring. margin: canvas pixels along its border
+    in which objects may be cut; they do not count. first: number of the first canvas.
     """
     best, chosen = 0.0, tuple[Region, ...]()
     for scale in _SCALES:
         if scale < least_scale:
             continue
-        regions, total = _windows_at(scale, gain(scale), frame, cell, canvas, limit, least_gain, first)
+        regions, total = _windows_at(
+            scale, gain(scale), frame, cell, canvas, limit, least_gain, margin, first
+        )
         # What a window has to bring it must bring beyond what fewer windows of another scale do.
         net = total - least_gain * len(regions)
         if net > best:
@@ -55,10 +59,12 @@ def _windows_at(
     canvas: tuple[int, int],
     limit: int,
     least_gain: float,
+    margin: float,
     first: int,
 ) -> tuple[tuple[Region, ...], float]:
     high, wide = min(int(canvas[0] / scale), frame[0]), min(int(canvas[1] / scale), frame[1])
-    rows, columns = max(high // cell, 1), max(wide // cell, 1)
+    rows = _cells_inside(high, frame[0], cell, margin / scale)
+    columns = _cells_inside(wide, frame[1], cell, margin / scale)
     left_over, total = gain.copy(), 0.0
     regions: list[Region] = []
     while len(regions) < limit:
@@ -74,10 +80,15 @@ def _windows_at(
         top = min(max(row * cell - (high - rows * cell) // 2, 0), frame[0] - high)
         left = min(max(column * cell - (wide - columns * cell) // 2, 0), frame[1] - wide)
         size = min(max(int(wide * scale), 1), canvas[1]), min(max(int(high * scale), 1), canvas[0])
-        regions.append(
-            Region(left, top, left + wide, top + high, first + len(regions), 0, 0, *size, round(found, 4))
-        )
+        regions.append(Region(left, top, left + wide, top + high, first + len(regions), 0, 0, *size))
     return tuple(regions), total
+
+
+def _cells_inside(length: int, frame: int, cell: int, margin: float) -> int:
+    """Cells of a window of `length` pixels that its margins leave; nothing is cut at the frame's own
+    border.
+    """
+    return -(-frame // cell) if length >= frame else max(int((length - 2 * margin) // cell), 1)
 
 
 def _sums_of_windows(values: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float64]:
