@@ -1,7 +1,7 @@
 """Against sahi: the same weights, frames and thresholds, frame by frame in turn, from the array to the boxes.
 
     python benchmarks/bench_slicing.py BUNDLE CHECKPOINT VISDRONE_FOLDER --peer-python VENV/bin/python
-        [--peer-engine ultralytics|yolov8onnx] [--canvases auto 2 4] [--rounds 5] [--threads 1] [--json FILE]
+        [--peer-engine ultralytics|yolov8onnx|torch] [--canvases auto 2 4] [--rounds 5] [--threads 1] [--json FILE]
 
 sahi is no dependency: it runs in an environment of its own, in a child process that the frames go to one by
 one (pip install sahi ultralytics onnxruntime numba, or sahi==0.11.18 for yolov8onnx). Its slices are 640 px
@@ -47,6 +47,8 @@ CLASS_MAP = {
 # The first is sahi's default and what the ratios are taken against.
 MERGES = {"sahi": ("GREEDYNMM", "IOS", 0.5), "sahi nms": ("NMS", "IOU", 0.5)}
 SIDE, OVERLAP = 640, 0.2
+# ultralytics with ONNX Runtime, sahi's own engine with ONNX Runtime, ultralytics with PyTorch.
+PEER_ENGINES = ("ultralytics", "yolov8onnx", "torch")
 # What ultralytics and sahi's own engine for ONNX files suppress with inside one image.
 PEER_IOU = 0.7
 # Of a frame on either side: more than there ever are.
@@ -262,7 +264,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--peer-python", type=Path, required=True)
-    parser.add_argument("--peer-engine", choices=("ultralytics", "yolov8onnx"), default="ultralytics")
+    parser.add_argument("--peer-engine", choices=PEER_ENGINES, default="ultralytics")
     parser.add_argument("--groups", nargs="+", choices=SIZE_NAMES, default=list(SIZE_NAMES))
     parser.add_argument("--canvases", nargs="+", default=["auto"], help="auto, or numbers; each one a row")
     parser.add_argument("--evidence", help="as for tercelet run")
@@ -306,12 +308,11 @@ def main(argv: list[str] | None = None) -> int:
     rounds = 1 if options.quick else options.rounds
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = folder / "peer.onnx"
-        labels = write_peer_model(options.checkpoint, model, size=SIDE)
+        model, script, labels = write_peer_model(options.checkpoint, folder, size=SIDE)
         peer = Peer(
             options.peer_python.absolute(),
-            options.peer_engine,
-            model,
+            "ultralytics" if options.peer_engine == "torch" else options.peer_engine,
+            script if options.peer_engine == "torch" else model,
             labels=labels,
             threads=options.threads,
             score=options.score,

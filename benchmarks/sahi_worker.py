@@ -1,6 +1,6 @@
 """The process in which sahi runs for bench_slicing.py, in an environment without tercelet.
 
-    python benchmarks/sahi_worker.py ENGINE MODEL.onnx --threads 1 --score 0.25 --labels LABELS.json
+    python benchmarks/sahi_worker.py ENGINE MODEL --threads 1 --score 0.25 --labels LABELS.json
 
 ENGINE: "ultralytics" (current sahi), or "yolov8onnx" (sahi up to 0.11.18, which runs ONNX files by itself).
 Requests come as JSON, one a line, on stdin: {"frame": FILE.npy (RGB), "postprocess": [type, metric,
@@ -57,6 +57,20 @@ def limit_threads(count: int) -> None:
             super().run_with_iobinding(binding, *rest)
 
     onnxruntime.InferenceSession = LimitedSession
+    load = torch.jit.load
+
+    class CountedModule(torch.nn.Module):
+        """A TorchScript module whose images are counted."""
+
+        def __init__(self, script: Any) -> None:
+            super().__init__()
+            self.script = script
+
+        def forward(self, images: Any) -> Any:
+            INFERENCES[0] += len(images)
+            return self.script(images)
+
+    torch.jit.load = lambda *given, **options: CountedModule(load(*given, **options))
 
 
 def provide_nms() -> None:

@@ -39,27 +39,42 @@ class _PeerLayout(nn.Module):
         return (torch.cat(((low + high) / 2, high - low, scores), -1).transpose(1, 2),)
 
 
-def write_peer_model(checkpoint: Path, path: Path, *, size: int) -> tuple[str, ...]:
-    """Export a checkpoint in the layout that ultralytics gave its ONNX files; returns the labels."""
+class _Single(nn.Module):
+    """The first output of a module that has one."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Tensor:
+        output: Tensor = self.module(images)[0]
+        return output
+
+
+def write_peer_model(checkpoint: Path, folder: Path, *, size: int) -> tuple[Path, Path, tuple[str, ...]]:
+    """Export a checkpoint in the layout that ultralytics gives its own exports.
+
+    Returns the ONNX file, the TorchScript file (what the weights cost in PyTorch, which is what ultralytics
+    runs a .pt file with) and the labels.
+    """
     detector, manifest = load_checkpoint(checkpoint)
     fold_batchnorm(detector)
-    model = onnx_from_module(
-        _PeerLayout(detector).eval(),
-        torch.zeros((1, 3, size, size)),
-        output_names=("output0",),
-        opset=OPSET,
-    )
-    model.ir_version = IR_VERSION
-    facts = {
-        "stride": "32",
+    layout, example = _PeerLayout(detector).eval(), torch.zeros((1, 3, size, size))
+    facts: dict[str, Any] = {
+        "stride": 32,
         "task": "detect",
-        "batch": "1",
-        "imgsz": str([size, size]),
-        "names": str(dict(enumerate(manifest.labels))),
+        "batch": 1,
+        "imgsz": [size, size],
+        "names": dict(enumerate(manifest.labels)),
     }
-    onnx.helper.set_model_props(model, facts)
-    onnx.save(model, path)
-    return manifest.labels
+    model = onnx_from_module(layout, example, output_names=("output0",), opset=OPSET)
+    model.ir_version = IR_VERSION
+    onnx.helper.set_model_props(model, {key: str(value) for key, value in facts.items()})
+    onnx.save(model, folder / "peer.onnx")
+    with torch.inference_mode():
+        script = torch.jit.trace(_Single(layout), example)
+    torch.jit.save(script, folder / "peer.torchscript", _extra_files={"config.txt": json.dumps(facts)})
+    return folder / "peer.onnx", folder / "peer.torchscript", manifest.labels
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tercelet.contract.plan import Plan, Region, canvases_of
 from tercelet.runtime.planning.evidence import Evidence
 from tercelet.runtime.planning.packing import pack
 from tercelet.runtime.planning.rectangles import CellBox, Prices, rectangles_of
-from tercelet.runtime.planning.windows import best_windows
+from tercelet.runtime.planning.windows import Slot, WindowRules, best_windows
 
 # Sizes on the canvas that are tried for the objects of a plan, as multiples of object_px.
 _SIZES = (0.35, 0.5, 0.7, 1.0, 1.4)
@@ -34,7 +34,7 @@ _OVERHEAD = 3.5
 _ROUNDS = 2
 _CLOSE_ENOUGH = 0.8
 # Of what small regions promise by their scale, what remains without their surroundings: windows keep those.
-_CONTEXT = 0.85
+_CONTEXT = 0.7
 # A rectangle may exceed a canvas by this much; its scale is then made smaller.
 _SQUEEZE = 1.12
 
@@ -185,19 +185,15 @@ class _Work:
 
     def _windows(self, threshold: float | None) -> Plan:
         """The plan that shows whole canvases of the frame."""
-        mass, first = self.evidence.mass, 0 if self.taken is None else 1
-        regions: Sequence[Region] = best_windows(
-            self._gain,
+        rules = WindowRules(
             frame=(self.evidence.height, self.evidence.width),
             cell=self.evidence.cell,
-            canvas=self.canvas,
-            limit=self.limit,
             least_scale=self.least_scale,
             least_gain=self.settings.worth * self.expected,
             margin=self.settings.margin,
-            first=first,
         )
-        mass, regions = mass.copy(), list(regions)
+        regions = list(best_windows(self._gain, self._slots(), rules))
+        mass = self.evidence.mass.copy()
         for index, region in enumerate(regions):
             part = mass[self._cells_of(region)]
             regions[index] = region._replace(mass=round(float(part.sum()), 4))
@@ -205,13 +201,26 @@ class _Work:
         return Plan(
             name="canvas",
             regions=tuple(regions),
-            canvases=len(regions),
+            canvases=max(canvases_of(regions) - (self.taken is not None), 0),
             limit=self.limit,
             threshold=threshold,
             expected=self.expected,
             covered=sum(region.mass for region in regions),
             shares_full=self.taken is not None,
         )
+
+    def _slots(self) -> list[Slot]:
+        """Whole canvases, and what the full frame leaves of its own."""
+        high, wide = self.canvas
+        if self.taken is None:
+            return [Slot(number, 0, 0, wide, high) for number in range(self.limit)]
+        slots = [Slot(1 + number, 0, 0, wide, high) for number in range(self.limit)]
+        right, below = self.taken[0] + self.settings.gutter, self.taken[1] + self.settings.gutter
+        if high - below >= wide - right:
+            slots.append(Slot(0, 0, below, wide, high - below))
+        else:
+            slots.append(Slot(0, right, 0, wide - right, high))
+        return slots
 
     def _gain(self, scale: float | NDArray[np.float32]) -> NDArray[np.float32]:
         """Objects that each cell brings when it is shown at `scale`, beyond those that are found anyway."""

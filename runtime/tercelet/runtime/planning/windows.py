@@ -6,7 +6,8 @@ looks at whatever lies between its objects too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,69 +19,74 @@ _SCALES = (0.5, 0.6, 0.75, 0.9, 1.0, 1.25, 1.6, 2.0)
 Gain = Callable[[float], NDArray[np.float32]]
 
 
-def best_windows(
-    gain: Gain,
-    *,
-    frame: tuple[int, int],
-    cell: int,
-    canvas: tuple[int, int],
-    limit: int,
-    least_scale: float,
-    least_gain: float,
-    margin: float = 0.0,
-    first: int = 0,
-) -> tuple[Region, ...]:
-    """The windows that together bring most, taken one after the other; the first of equals.
+@dataclass(frozen=True)
+class Slot:
+    """Room for one window: its canvas, and its corner and sides there in pixels."""
 
-    gain: of a scale, the (gh, gw) objects that each cell brings when it is shown at it. frame, canvas:
-    (height, width) in pixels. cell: side of a cell in frame pixels. limit: the most windows. least_scale:
-    smaller ones are not tried. least_gain: what a window must bring. margin: canvas pixels along its border
-    in which objects may be cut; they do not count. first: number of the first canvas.
+    canvas: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class WindowRules:
+    """frame: (height, width) in pixels. cell: side of a cell in frame pixels. least_scale: smaller ones are
+    not tried. least_gain: what a window of a whole canvas must bring, smaller ones in proportion. margin:
+    canvas pixels along the border of a window in which objects may be cut; they do not count.
+    """
+
+    frame: tuple[int, int]
+    cell: int
+    least_scale: float
+    least_gain: float
+    margin: float = 0.0
+
+
+def best_windows(gain: Gain, slots: Sequence[Slot], rules: WindowRules) -> tuple[Region, ...]:
+    """The windows that together bring most, taken one after the other, one a slot; the first of equals.
+
+    gain: of a scale, the (gh, gw) objects that each cell brings when it is shown at it.
     """
     best, chosen = 0.0, tuple[Region, ...]()
     for scale in _SCALES:
-        if scale < least_scale:
+        if scale < rules.least_scale:
             continue
-        regions, total = _windows_at(
-            scale, gain(scale), frame, cell, canvas, limit, least_gain, margin, first
-        )
-        # What a window has to bring it must bring beyond what fewer windows of another scale do.
-        net = total - least_gain * len(regions)
+        regions, net = _windows_at(scale, gain(scale), slots, rules)
         if net > best:
             best, chosen = net, regions
     return chosen
 
 
 def _windows_at(
-    scale: float,
-    gain: NDArray[np.float32],
-    frame: tuple[int, int],
-    cell: int,
-    canvas: tuple[int, int],
-    limit: int,
-    least_gain: float,
-    margin: float,
-    first: int,
+    scale: float, gain: NDArray[np.float32], slots: Sequence[Slot], rules: WindowRules
 ) -> tuple[tuple[Region, ...], float]:
-    high, wide = min(int(canvas[0] / scale), frame[0]), min(int(canvas[1] / scale), frame[1])
-    rows = _cells_inside(high, frame[0], cell, margin / scale)
-    columns = _cells_inside(wide, frame[1], cell, margin / scale)
+    """Windows of one scale, and what they bring beyond what they must."""
     left_over, total = gain.copy(), 0.0
+    largest = max((slot.width * slot.height for slot in slots), default=1)
     regions: list[Region] = []
-    while len(regions) < limit:
+    for slot in slots:
+        high, wide = (
+            min(int(slot.height / scale), rules.frame[0]),
+            min(int(slot.width / scale), rules.frame[1]),
+        )
+        if high < 1 or wide < 1:
+            continue
+        rows = _cells_inside(high, rules.frame[0], rules.cell, rules.margin / scale)
+        columns = _cells_inside(wide, rules.frame[1], rules.cell, rules.margin / scale)
         sums = _sums_of_windows(left_over, rows, columns)
-        index = int(sums.argmax())
-        row, column = divmod(index, sums.shape[1])
-        found = float(sums[row, column])
-        if found <= least_gain:
-            break
-        total += found
+        row, column = divmod(int(sums.argmax()), sums.shape[1])
+        net = float(sums[row, column]) - rules.least_gain * slot.width * slot.height / largest
+        if net <= 0:
+            continue
+        total += net
         left_over[row : row + rows, column : column + columns] = 0
         # Cells are coarser than windows: what is left over on both sides is shared.
-        top = min(max(row * cell - (high - rows * cell) // 2, 0), frame[0] - high)
-        left = min(max(column * cell - (wide - columns * cell) // 2, 0), frame[1] - wide)
-        size = min(max(int(wide * scale), 1), canvas[1]), min(max(int(high * scale), 1), canvas[0])
-        regions.append(Region(left, top, left + wide, top + high, first + len(regions), 0, 0, *size))
+        top = min(max(row * rules.cell - (high - rows * rules.cell) // 2, 0), rules.frame[0] - high)
+        left = min(max(column * rules.cell - (wide - columns * rules.cell) // 2, 0), rules.frame[1] - wide)
+        size = max(int(wide * scale), 1), max(int(high * scale), 1)
+        regions.append(Region(left, top, left + wide, top + high, slot.canvas, slot.x, slot.y, *size))
     return tuple(regions), total
 
 
