@@ -1,7 +1,8 @@
 """Against sahi: the same weights, frames and thresholds, frame by frame in turn, from the array to the boxes.
 
     python benchmarks/bench_slicing.py BUNDLE CHECKPOINT VISDRONE_FOLDER --peer-python VENV/bin/python
-        [--peer-engine ultralytics|yolov8onnx|torch] [--canvases auto 2 4] [--rounds 5] [--threads 1] [--json FILE]
+        [--peer-engine ultralytics|yolov8onnx|torch] [--canvases auto 2 4] [--rounds 5] [--threads 1]
+        [--json FILE]
 
 sahi is no dependency: it runs in an environment of its own, in a child process that the frames go to one by
 one (pip install sahi ultralytics onnxruntime numba, or sahi==0.11.18 for yolov8onnx). Its slices are 640 px

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -71,7 +72,8 @@ def write_peer_model(checkpoint: Path, folder: Path, *, size: int) -> tuple[Path
     model.ir_version = IR_VERSION
     onnx.helper.set_model_props(model, {key: str(value) for key, value in facts.items()})
     onnx.save(model, folder / "peer.onnx")
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # shapes are fixed, as they should be
         script = torch.jit.trace(_Single(layout), example)
     torch.jit.save(script, folder / "peer.torchscript", _extra_files={"config.txt": json.dumps(facts)})
     return folder / "peer.onnx", folder / "peer.torchscript", manifest.labels

@@ -17,6 +17,7 @@ from conftest import SHARED
 from networks import lively_detector
 
 from tercelet.contract.scenes import synthetic_frame
+from tercelet.evaluation import synth_aerial
 from tercelet.runtime.command_line import main
 from tercelet.runtime.vision import VideoWriter, write_image
 from tercelet.training import read_weights
@@ -31,6 +32,7 @@ def blocks(language: str) -> Iterator[str]:
 
 FRAMES = 5
 HAS_COMPILER = bool(shutil.which("cmake") and shutil.which("g++"))
+AERIAL = ("aerial.jsonl", "aerial/flight.mp4", "plans/recall_cost.svg", "prepared", "drone/flight.mp4")
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
 
 
@@ -54,6 +56,9 @@ def fill(folder: Path) -> None:
             (folder / "coco8" / part / "val").mkdir(parents=True)
         write_image(folder / "coco8" / "images" / "val" / "0.jpg", synthetic_frame(1, height=200, width=300))
         (folder / "coco8" / "labels" / "val" / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    visdrone = synth_aerial(folder / "visdrone", count=2, size="640x480", quiet=True)
+    assert visdrone.frames == 2
+    (folder / "coco-visdrone.json").write_text('{"car": ["car", "van"], "person": ["pedestrian", "people"]}')
     with VideoWriter(folder / "flight.mp4", height=96, width=144, fps=25.0) as video:
         for number in range(FRAMES):
             video.write(numbered_frame(number))
@@ -72,6 +77,10 @@ def test_the_readme_shows_the_commands_that_matter() -> None:
         "compare",
         "inspect",
         "doctor",
+        "bundle-aerial",
+        "prepare visdrone",
+        "synth aerial",
+        "train",
     ):
         assert f"tercelet {verb}" in shown
 
@@ -89,7 +98,7 @@ def test_every_tercelet_command_and_the_python_of_the_readme_run_in_order(
             may_lack = arguments == ["doctor"] or (arguments[0] == "build-ops" and not HAS_COMPILER)
             allowed = (0, 3) if may_lack else (0,)
             assert main(arguments) in allowed, f"{line}\n{capsys.readouterr().err}"
-    for name in ("found.jsonl", "pictures/bus.jpg", "flight.jsonl", "drawn/flight.mp4", "wide-bundle"):
+    for name in ("found.jsonl", "pictures/bus.jpg", "flight.jsonl", "drawn/flight.mp4", "wide-bundle", *AERIAL):
         assert Path(name).exists()
     assert len(Path("flight.jsonl").read_text().splitlines()) == FRAMES
     capsys.readouterr()
