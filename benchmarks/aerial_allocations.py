@@ -83,7 +83,7 @@ def measure_allocations(
         finally:
             tracemalloc.stop()
     return {
-        "frames": STRETCHES * rounds * len(frames),
+        "frames_a_stretch": rounds * len(frames),
         "growth_bytes_a_frame": (np.diff(held) / (rounds * len(frames))).tolist(),
         "lines_that_keep": lines_left,
         "peak_bytes": {"median": float(np.median(peaks)), "most": int(max(peaks))},
@@ -162,9 +162,9 @@ def _short(name: str, line: int) -> str:
 def print_allocations(name: str, result: dict[str, Any], out: TextIO) -> None:
     """The table."""
     peak = result["peak_bytes"]
-    growth = ", ".join(f"{value:.1f}" for value in result["growth_bytes_a_frame"])
+    growth = ", ".join(f"{value:.0f}" for value in result["growth_bytes_a_frame"])
     print(
-        f"{name}: bytes a frame that stay, stretch by stretch of {result['frames']} frames: {growth}; "
+        f"{name}: bytes a frame that stay, in {STRETCHES} stretches of {result['frames_a_stretch']} frames: {growth}; "
         f"transient peak {peak['median'] / 1024:.0f} KiB (median), {peak['most'] / 1024:.0f} KiB (most)",
         file=out,
     )

@@ -135,7 +135,7 @@ def measure_size(
             print_stages(f"{size}, {name}", stages, out)
         if "allocations" in options.parts:
             memory = measure_allocations(
-                frames, bundle=options.bundle, rounds=max(options.rounds // 4, 1), options=chosen
+                frames, bundle=options.bundle, rounds=max(options.rounds // 2, 1), options=chosen
             )
             result[f"allocations, {name}"] = memory
             print_allocations(f"{size}, {name}", memory, out)

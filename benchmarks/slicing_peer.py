@@ -73,7 +73,7 @@ def write_peer_model(checkpoint: Path, folder: Path, *, size: int) -> tuple[Path
     onnx.helper.set_model_props(model, {key: str(value) for key, value in facts.items()})
     onnx.save(model, folder / "peer.onnx")
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # shapes are fixed, as they should be
+        warnings.simplefilter("ignore")  # shapes are fixed, as they should be
         script = torch.jit.trace(_Single(layout), example)
     torch.jit.save(script, folder / "peer.torchscript", _extra_files={"config.txt": json.dumps(facts)})
     return folder / "peer.onnx", folder / "peer.torchscript", manifest.labels

@@ -162,8 +162,8 @@ def test_one_dense_spot_fills_one_canvas_and_nothing_else_is_looked_at() -> None
     assert plan.covered == pytest.approx(plan.expected, rel=0.01)
     for region in plan.regions:
         assert region.scale > 1
-        assert 1900 < region.left < region.right < 2300
-        assert 800 < region.top < region.bottom < 1200
+        assert 1800 < region.left < region.right < 2400
+        assert 700 < region.top < region.bottom < 1300
 
 
 def test_a_higher_threshold_wants_less() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tercelet.contract.plan import Region
 
 # Canvas pixels a frame pixel that are tried, all windows of a plan alike.
-_SCALES = (0.5, 0.6, 0.75, 0.9, 1.0, 1.25, 1.6, 2.0)
+_SCALES = (0.6, 0.8, 1.0, 1.3, 1.7)
 Gain = Callable[[float], NDArray[np.float32]]
 
 
@@ -53,20 +53,20 @@ def best_windows(gain: Gain, slots: Sequence[Slot], rules: WindowRules) -> tuple
     for scale in _SCALES:
         if scale < rules.least_scale:
             continue
-        regions, net = _windows_at(scale, gain(scale), slots, rules)
+        regions, net = _windows_at(scale, gain(scale), slots, rules, best)
         if net > best:
             best, chosen = net, regions
     return chosen
 
 
 def _windows_at(
-    scale: float, gain: NDArray[np.float32], slots: Sequence[Slot], rules: WindowRules
+    scale: float, gain: NDArray[np.float32], slots: Sequence[Slot], rules: WindowRules, best: float
 ) -> tuple[tuple[Region, ...], float]:
-    """Windows of one scale, and what they bring beyond what they must."""
+    """Windows of one scale, and what they bring beyond what they must; nothing if that cannot exceed `best`."""
     left_over, total = gain.copy(), 0.0
     largest = max((slot.width * slot.height for slot in slots), default=1)
     regions: list[Region] = []
-    for slot in slots:
+    for index, slot in enumerate(slots):
         high, wide = (
             min(int(slot.height / scale), rules.frame[0]),
             min(int(slot.width / scale), rules.frame[1]),
@@ -80,6 +80,9 @@ def _windows_at(
         net = float(sums[row, column]) - rules.least_gain * slot.width * slot.height / largest
         if net <= 0:
             continue
+        # Later windows bring no more than this one, and all together no more than there is.
+        if total + min(net * (len(slots) - index), float(left_over.sum())) <= best:
+            return (), 0.0
         total += net
         left_over[row : row + rows, column : column + columns] = 0
         # Cells are coarser than windows: what is left over on both sides is shared.
