@@ -164,7 +164,8 @@ def print_allocations(name: str, result: dict[str, Any], out: TextIO) -> None:
     peak = result["peak_bytes"]
     growth = ", ".join(f"{value:.0f}" for value in result["growth_bytes_a_frame"])
     print(
-        f"{name}: bytes a frame that stay, in {STRETCHES} stretches of {result['frames_a_stretch']} frames: {growth}; "
+        f"{name}: bytes a frame that stay, in {STRETCHES} stretches of {result['frames_a_stretch']} frames: "
+        f"{growth} (free lists fill up for some hundred frames); "
         f"transient peak {peak['median'] / 1024:.0f} KiB (median), {peak['most'] / 1024:.0f} KiB (most)",
         file=out,
     )

@@ -98,8 +98,16 @@ def test_every_tercelet_command_and_the_python_of_the_readme_run_in_order(
             may_lack = arguments == ["doctor"] or (arguments[0] == "build-ops" and not HAS_COMPILER)
             allowed = (0, 3) if may_lack else (0,)
             assert main(arguments) in allowed, f"{line}\n{capsys.readouterr().err}"
-    for name in ("found.jsonl", "pictures/bus.jpg", "flight.jsonl", "drawn/flight.mp4", "wide-bundle", *AERIAL):
+    for name in (
+        "found.jsonl",
+        "pictures/bus.jpg",
+        "flight.jsonl",
+        "drawn/flight.mp4",
+        "wide-bundle",
+        *AERIAL,
+    ):
         assert Path(name).exists()
+    assert all(Path(name).exists() for name in AERIAL)
     assert len(Path("flight.jsonl").read_text().splitlines()) == FRAMES
     capsys.readouterr()
     (code,) = blocks("python")

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 from blob_detector import BlobSession, blob_pipeline, density_source, frame_with
 
-from tercelet.runtime.pipelines import density_crops
+from tercelet.runtime.pipelines import aerial_state
 from tercelet.runtime.planning.grid import plan_grid
 
 Box = tuple[int, int, int, int]
@@ -27,7 +27,7 @@ class FakeClock:
         self.now = 0.0
         self.each_ms = each_ms
         session.on_run = self._pass
-        monkeypatch.setattr(density_crops, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(aerial_state, "perf_counter", lambda: self.now)
 
     def _pass(self, count: int) -> None:
         self.now += count * self.each_ms / 1e3

@@ -80,7 +80,7 @@ def test_no_evidence_and_no_canvas_give_an_empty_plan() -> None:
     assert plan_canvas(nothing, canvas=(640, 640), limit=4) == Plan("canvas", limit=4)
     something = evidence_of(0, (1080, 1920), 50, clusters=3, largest=40)
     plan = plan_canvas(something, canvas=(640, 640), limit=0)
-    assert (plan.regions, plan.canvases, plan.left_out) == ((), 0, ())
+    assert (plan.regions, plan.canvases, plan.left_out) == ((), 0, ((0, 0, 1920, 1080),))
     assert plan.expected > 0
 
 

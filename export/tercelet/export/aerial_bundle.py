@@ -11,6 +11,7 @@ from tercelet.contract.artefact import (
     MANIFEST_NAME,
     check_output_free,
     finish_artefact,
+    inside,
     new_artefact,
     read_manifest,
     verify_file,
@@ -40,36 +41,41 @@ def bundle_aerial(
 ) -> Path:
     """Put a detector's bundle and a density bundle into one of pipeline density_crops; returns its folder.
 
-    density: None for a bundle that finds where to look by the detector itself. output: default is the
-    detector's name with -aerial. plan, evidence, canvases, object_px: what the bundle does unless a caller
-    says otherwise, see `tercelet.runtime.open_pipeline`; evidence None takes the density network where there
-    is one. Files are compared with their sha256, copied, and the new bundle is opened once, golden pairs
-    included. Raises InputError, CheckFailedError; then nothing is left on disk.
+    density: None keeps the density network of a detector's bundle that holds one already; of any other it
+    makes a bundle that finds where to look by the detector itself. output: default is the detector's name
+    with -aerial. plan, evidence, canvases, object_px: what the bundle does unless a caller says otherwise,
+    see `tercelet.runtime.open_pipeline`; evidence None takes the density network where there is one. Files
+    are compared with their sha256, copied, and the new bundle is opened once, golden pairs included. report:
+    gets each step. Raises InputError, also for a density network that plan and evidence never ask,
+    CheckFailedError; then nothing is left on disk.
     """
-    detector = Path(detector)
+    detector, say = Path(detector), report or (lambda line: None)
     manifest = read_manifest(detector)
     if manifest.kind != "bundle" or manifest.pipeline not in ("single", "density_crops"):
         raise InputError(
             f"{detector}: expected a detector's bundle, got a {manifest.kind} of {manifest.detector.name}"
         )
-    record = _record(plan, evidence, canvases, object_px, has_density=density is not None)
-    if density is not None:
-        check_density_bundle(density)
+    inner = None if manifest.aerial is None else manifest.aerial.density
+    network = density if density is not None or inner is None else inside(detector, inner)
+    record = _record(plan, evidence, canvases, object_px, density=network)
+    if network is not None:
+        check_density_bundle(network)
     if output is None:
         output = detector.resolve().name.removesuffix("-bundle") + "-aerial"
     output = check_output_free(output, kind="bundle", overwrite=overwrite)
     with new_artefact(output, kind="bundle", overwrite=overwrite) as folder:
         for name in manifest.files:
-            if not name.startswith(f"{DENSITY_FOLDER}/"):
-                _copy(verify_file(detector, manifest, name), folder / name)
+            # Compared also where put_density_beside copies it, or where another one takes its place.
+            file = verify_file(detector, manifest, name)
+            if inner is None or not name.startswith(f"{inner}/"):
+                _copy(file, folder / name)
         made = replace(manifest, pipeline="density_crops", aerial=record, postprocess=_postprocess(manifest))
-        if density is not None:
-            made = put_density_beside(folder, made, density)
-        finish_artefact(folder, made)
-        with open_pipeline(folder):
-            pass
-    if report:
-        report(f"wrote {output}")
+        if network is not None:
+            made = put_density_beside(folder, made, network)
+        finish_aerial(folder, made)
+    if inner is not None:
+        say(f"{'kept' if density is None else 'replaced'} the density network that {detector} holds")
+    say(f"wrote {output}")
     return output
 
 
@@ -83,6 +89,13 @@ def check_density_bundle(folder: str | Path) -> Manifest:
     if manifest.kind != "bundle":
         raise InputError(f"{folder}: expected a density bundle, got a {manifest.kind}; export it first")
     return manifest
+
+
+def finish_aerial(folder: Path, manifest: Manifest) -> Manifest:
+    """Finish the artefact, and open it once, golden pairs included; CheckFailedError where it fails."""
+    complete = finish_artefact(folder, manifest)
+    with open_pipeline(folder):
+        return complete
 
 
 def put_density_beside(folder: Path, manifest: Manifest, density: str | Path) -> Manifest:
@@ -107,21 +120,32 @@ def _record(
     canvases: int | None,
     object_px: float | None,
     *,
-    has_density: bool,
+    density: str | Path | None,
 ) -> AerialRecord:
-    sources = tuple(evidence) if evidence is not None else ("density",) if has_density else ("full",)
+    sources = tuple(evidence) if evidence is not None else ("full",) if density is None else ("density",)
     general = AerialOptions()
     size = general.object_px if object_px is None else object_px
     checked = AerialOptions(plan=plan, evidence=sources, canvases=canvases, object_px=size)
-    if not has_density and ("density" in sources or plan == "dmnet"):
-        raise InputError("expected a density bundle for evidence density and for plan dmnet, got none")
+    asks_density = "density" in sources or plan == "dmnet"
+    if density is None and asks_density:
+        raise InputError(
+            "density: expected a density bundle for evidence density and for plan dmnet, got none; name one, "
+            "or take evidence full"
+        )
+    if density is not None and not asks_density:
+        raise InputError(
+            f"evidence: expected density among it, or plan dmnet, got {','.join(sources)} and plan {plan}, "
+            f"which would never ask the density network of {density}; add density to the evidence, or make "
+            "the bundle of the detector alone"
+        )
     return AerialRecord(
         plan=checked.plan, evidence=checked.evidence, canvases=canvases, object_px=checked.object_px
     )
 
 
 def _postprocess(manifest: Manifest) -> Postprocess:
-    return replace(manifest.postprocess or Postprocess(), max_detections=AERIAL_DETECTIONS)
+    general = manifest.postprocess or Postprocess()
+    return replace(general, max_detections=max(general.max_detections, AERIAL_DETECTIONS))
 
 
 def _copy(source: Path, target: Path) -> None:

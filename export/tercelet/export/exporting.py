@@ -20,25 +20,33 @@ from tercelet.contract.manifest import (
     Lowering,
     Manifest,
     Network,
+    Parity,
     Postprocess,
     Target,
 )
 from tercelet.contract.preprocess import Preprocess
 from tercelet.contract.scenes import synthetic_frame
-from tercelet.contract.session import SessionOptions
-from tercelet.export.aerial_bundle import AERIAL_BATCH, check_density_bundle, put_density_beside
+from tercelet.contract.session import Session, SessionOptions
+from tercelet.export.aerial_bundle import (
+    AERIAL_BATCH,
+    check_density_bundle,
+    finish_aerial,
+    put_density_beside,
+)
 from tercelet.export.density_exporting import DensityRequest, export_density, refuse_detector_options
 from tercelet.export.onnx_from_detector import onnx_from_detector
 from tercelet.export.op_lowering import AUTO, lower_ops
 from tercelet.export.parity_check import Gates, check_batch, check_parity, parity_canvases
 from tercelet.runtime.golden import GOLDEN_FILE, write_golden
 from tercelet.runtime.opening import open_session
+from tercelet.runtime.pipelines.aerial_options import MAXIMUM_CANVASES
 from tercelet.training.checkpoint import load_checkpoint
 from tercelet.training.detectors.density_net import DensityNet
 
 MODEL_FILE = "model.onnx"
+# As many canvases as a frame may take at all.
+MAXIMUM_BATCH = MAXIMUM_CANVASES
 # The golden pair must also hold on another CPU and another version of the engine, not to the last bit.
-MAXIMUM_BATCH = 256
 GOLDEN_PX = 0.5
 GOLDEN_SCORE = 5e-3
 Report = Callable[[str], None]
@@ -67,7 +75,7 @@ def export(
     op_form: str = AUTO,
     inline_ops: bool = False,
     candidates: int = DEFAULT_CANDIDATES,
-    batch: int = 1,
+    batch: int | None = None,
     density: str | Path | None = None,
     frames: Sequence[str | Path] | None = None,
     gate_px: float | None = None,
@@ -85,8 +93,8 @@ def export(
     18, or 19 where there is AKConv. op_form: custom ops in standard operators: "deform_conv", "row_gather"
     (for ONNX Runtime before 1.25) or "auto", the quicker one as measured here; build_ops adds native kernels
     later. inline_ops: no custom nodes at all. candidates: K of the graph. batch: canvases in one
-    run, above 1 any number up to that. density: folder of a density bundle to put beside the detector, for
-    pipeline density_crops (then batch defaults to 16). frames: pictures, folders or videos on which the graph
+    run, above 1 any number up to that; None takes 1, and with density 16. density: folder of a density bundle
+    to put beside the detector, for pipeline density_crops. frames: pictures, folders or videos on which the graph
     is compared with torch; at least three frames are used, what is missing is filled with synthetic ones.
     gate_px, gate_score: the largest 99.9th percentile difference of a box coordinate in canvas pixels and of
     a score that passes; None takes 1e-3 px and 1e-4, raised to four times torch's own rounding where that is
@@ -95,17 +103,7 @@ def export(
     """
     checkpoint = Path(checkpoint)
     say = report or (lambda line: None)
-    if target != "onnxruntime":
-        raise InputError(f"target: expected onnxruntime, got {target!r}")
-    if precision != "fp32":
-        raise InputError(f"precision: expected fp32, got {precision!r}")
-    if candidates < 1:
-        raise InputError(f"candidates: expected at least 1, got {candidates}")
-    if not 1 <= batch <= MAXIMUM_BATCH:
-        raise InputError(f"batch: expected 1 to {MAXIMUM_BATCH}, got {batch}")
-    if density is not None:
-        check_density_bundle(density)
-        batch = AERIAL_BATCH if batch == 1 else batch
+    _check_options(target, precision, candidates, batch)
     detector, manifest = load_checkpoint(checkpoint)
     preprocess = _canvas_for(manifest.preprocess, size)
     detector.check_size(preprocess.height, preprocess.width)
@@ -121,22 +119,54 @@ def export(
             inline_ops=inline_ops,
             gate_px=gate_px is not None,
             gate_score=gate_score is not None,
-            batch=batch != 1,
+            batch=batch is not None,
             density=density is not None,
         )
         wanted = DensityRequest(preprocess, opset, canvases)
         return export_density(detector, manifest, output, wanted, overwrite=overwrite, say=say)
+    if density is not None:
+        check_density_bundle(density)
+    if batch is None:
+        batch = 1 if density is None else AERIAL_BATCH
     gates = Gates(gate_px, gate_score)
     request = _Request(preprocess, opset, op_form, inline_ops, candidates, canvases, gates, batch)
     with new_artefact(output, kind="bundle", overwrite=overwrite) as folder:
         made = _write_bundle(folder, detector, manifest, request, say)
         if density is not None:
-            finish_artefact(folder, put_density_beside(folder, made, density))
+            finish_aerial(folder, put_density_beside(folder, made, density))
     say(f"wrote {output}")
     return output
 
 
+def _check_options(target: str, precision: str, candidates: int, batch: int | None) -> None:
+    """InputError for the first one that is out of range."""
+    if target != "onnxruntime":
+        raise InputError(f"target: expected onnxruntime, got {target!r}")
+    if precision != "fp32":
+        raise InputError(f"precision: expected fp32, got {precision!r}")
+    if candidates < 1:
+        raise InputError(f"candidates: expected at least 1, got {candidates}")
+    if batch is not None and not 1 <= batch <= MAXIMUM_BATCH:
+        raise InputError(f"batch: expected 1 to {MAXIMUM_BATCH}, got {batch}")
+
+
 def _write_bundle(folder: Path, detector: Any, source: Manifest, request: _Request, say: Report) -> Manifest:
+    """The finished bundle, compared with torch."""
+    manifest = _write_graph(folder, detector, source, request, say)
+    session = open_session(folder, manifest, SessionOptions())
+    try:
+        parity = _compare(detector, session, request, say)
+        preprocess = request.preprocess
+        canvas = synthetic_frame(0, height=preprocess.height, width=preprocess.width)[None]
+        write_golden(folder, canvas, session.run(canvas))
+    finally:
+        session.close()
+    golden = Golden(GOLDEN_FILE, tolerance_px=GOLDEN_PX, tolerance_score=GOLDEN_SCORE)
+    return finish_artefact(folder, replace(manifest, parity=parity, golden=golden))
+
+
+def _write_graph(folder: Path, detector: Any, source: Manifest, request: _Request, say: Report) -> Manifest:
+    """The bundle's graph and manifest, not yet compared."""
     preprocess = request.preprocess
     say(f"exporting {source.detector.name} at {preprocess.height}x{preprocess.width}")
     network = onnx_from_detector(
@@ -158,28 +188,27 @@ def _write_bundle(folder: Path, detector: Any, source: Manifest, request: _Reque
         postprocess=source.postprocess or Postprocess(iou_threshold=detector.suppression_iou),
         target=Target(backend="onnxruntime", precision="fp32", versions=_versions()),
     )
-    manifest = finish_artefact(folder, manifest)
-    session = open_session(folder, manifest, SessionOptions())
-    try:
-        say(f"comparing with torch on {len(request.canvases)} frames")
-        parity = check_parity(detector, session, request.canvases, preprocess=preprocess, gates=request.gates)
+    return finish_artefact(folder, manifest)
+
+
+def _compare(detector: Any, session: Session, request: _Request, say: Report) -> Parity:
+    """The graph against torch, and a batch against its canvases; CheckFailedError where they differ."""
+    say(f"comparing with torch on {len(request.canvases)} frames")
+    parity = check_parity(
+        detector, session, request.canvases, preprocess=request.preprocess, gates=request.gates
+    )
+    say(
+        f"99.9 % of {parity.candidates} candidates within {parity.boxes_px_p999:.2g} px and "
+        f"{parity.scores_p999:.2g} of score"
+    )
+    if parity.noise_px_p999 is not None:
         say(
-            f"99.9 % of {parity.candidates} candidates within {parity.boxes_px_p999:.2g} px and "
-            f"{parity.scores_p999:.2g} of score"
+            f"the gates were raised to {parity.gate_px:.2g} px and {parity.gate_score:.2g} of score: "
+            f"rounding alone moves torch's own boxes by {parity.noise_px_p999:.2g} px"
         )
-        if parity.noise_px_p999 is not None:
-            say(
-                f"the gates were raised to {parity.gate_px:.2g} px and {parity.gate_score:.2g} of score: "
-                f"rounding alone moves torch's own boxes by {parity.noise_px_p999:.2g} px"
-            )
-        if check_batch(session, request.canvases, parity) is not None:
-            say("canvases give the same in a batch and one by one")
-        canvas = synthetic_frame(0, height=preprocess.height, width=preprocess.width)[None]
-        write_golden(folder, canvas, session.run(canvas))
-    finally:
-        session.close()
-    golden = Golden(GOLDEN_FILE, tolerance_px=GOLDEN_PX, tolerance_score=GOLDEN_SCORE)
-    return finish_artefact(folder, replace(manifest, parity=parity, golden=golden))
+    if check_batch(session, request.canvases, parity) is not None:
+        say("canvases give the same in a batch and one by one")
+    return parity
 
 
 def _lower(folder: Path, network: Network, request: _Request, say: Report) -> tuple[Network, Lowering | None]:

@@ -20,7 +20,8 @@ from tercelet.contract.detections import Detections
 from tercelet.contract.labels import color_for
 from tercelet.contract.plan import AerialReport, Plan, Region
 from tercelet.runtime import vision
-from tercelet.runtime.pipelines.density_crops import AerialView, DensityCropsPipeline
+from tercelet.runtime.pipelines.aerial_state import AerialView
+from tercelet.runtime.pipelines.density_crops import DensityCropsPipeline
 from tercelet.runtime.plan_text import text_from_plan
 from tercelet.runtime.vision import Image
 

@@ -68,6 +68,8 @@ def _block(bundle: BundleTimes, imports: StartCost | None) -> Iterator[str]:
         f"  {bundle.frames_per_second:.1f} frames/s, {bundle.cpu_ms_per_frame:.1f} ms of CPU time and "
         f"{bundle.detections_per_frame:.1f} detections a frame"
     )
+    if bundle.inferences_per_frame is not None:
+        yield f"  plan {bundle.plan}, {bundle.inferences_per_frame:.1f} inferences a frame"
     start = bundle.cold_start
     if start and imports:
         yield (

@@ -18,8 +18,10 @@ from typing import Any, Literal
 from tercelet.contract.artefact import read_manifest
 from tercelet.contract.errors import InputError
 from tercelet.contract.manifest import Manifest
+from tercelet.contract.plan import AerialReport, PlanName
 from tercelet.runtime.benchmark_frames import BenchmarkFrames, benchmark_frames
 from tercelet.runtime.cold_start import REPEATS, Memory, StartCost, measure_memory, measure_starts
+from tercelet.runtime.fusion import FusionName
 from tercelet.runtime.given_path import given_path
 from tercelet.runtime.latency import Distribution, Ratio, distribution_of, ratio_of
 from tercelet.runtime.machine_identity import Machine, identify_machine
@@ -27,8 +29,9 @@ from tercelet.runtime.opening import open_pipeline
 from tercelet.runtime.pipelines.pipeline import Pipeline
 from tercelet.runtime.progress import Progress
 
-STAGES = ("read", "preprocess", "infer", "postprocess")
 ROUNDS = 10
+# Measured beside the stages, and kept with them.
+_WHOLES = ("total", "cpu")
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class BundleTimes:
-    """One bundle. total_ms is the whole frame; stages_ms its parts, None for read where nothing was read.
+    """One bundle. total_ms is the whole frame; stages_ms its parts in the order of work, None for read where
+    nothing was read.
 
     cpu_ms_per_frame counts every thread of the process. cold_start ends with the first detections, golden
     pair included; None if it was not asked for. detections_per_frame tells how much postprocess had to do.
+    plan: how parts of a frame were chosen to be looked at again, inferences_per_frame: canvases that went
+    through the network, the full frame's included; None where only full frames are looked at.
     """
 
     name: str
@@ -65,6 +71,8 @@ class BundleTimes:
     detections_per_frame: float
     cold_start: StartCost | None
     memory: Memory
+    plan: PlanName | None = None
+    inferences_per_frame: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,13 +102,21 @@ class BenchmarkResult:
 
 @dataclass
 class _Samples:
-    """What was measured on one bundle so far. rounds: by stage ("total", "cpu" too), a list of ms each."""
+    """What was measured on one bundle so far.
+
+    rounds: by stage ("total", "cpu" too), a list of ms each. reports: of the frames that have one.
+    """
 
     rounds: dict[str, list[list[float]]] = field(default_factory=dict)
     detections: int = 0
+    reports: list[AerialReport] = field(default_factory=list)
 
     def column(self, stage: str) -> list[float]:
         return [value for block in self.rounds.get(stage, []) for value in block]
+
+    def stages(self) -> list[str]:
+        """In the order of work; read is always the first."""
+        return ["read", *(stage for stage in self.rounds if stage not in ("read", *_WHOLES))]
 
 
 def benchmark(
@@ -115,22 +131,48 @@ def benchmark(
     spinning: bool = False,
     device: Literal["cpu", "cuda"] = "cpu",
     cold_start: bool = True,
+    plan: PlanName | None = None,
+    density: str | Path | None = None,
+    evidence: Sequence[str] | None = None,
+    canvases: int | None = None,
+    budget_ms: float | None = None,
+    density_threshold: float | None = None,
+    overlap: float | None = None,
+    fusion: FusionName | None = None,
+    object_px: float | None = None,
+    object_size: float | None = None,
     progress: bool = False,
 ) -> BenchmarkResult:
     """Measure a bundle, and those of `against` in the same run.
 
     images: pictures or folders, read from their files frame by frame; None for synthetic frames in memory,
     of which nothing is read. frames, warmup: of each bundle. rounds: blocks that the frames are cut into, 10
-    or as many as there are frames. threads, spinning, device: as open_pipeline. cold_start: start fresh
-    processes too. progress: show it on stderr. Raises InputError (an option, a bundle or a picture),
-    CheckFailedError (a damaged bundle), MissingDependencyError.
+    or as many as there are frames. threads, spinning, device, and plan to object_size: as open_pipeline, the
+    same for every bundle. cold_start: start fresh processes too. progress: show it on stderr. Raises
+    InputError (an option, a bundle or a picture), CheckFailedError (a damaged bundle),
+    MissingDependencyError.
     """
     rounds = _possible_rounds(frames, warmup, rounds)
     feed = benchmark_frames(images)
     paths = [given_path(path, name="bundle") for path in (bundle, *against)]
     manifests = [read_manifest(path) for path in paths]
     names = distinct_names(paths)
-    options: dict[str, Any] = {"threads": threads, "spinning": spinning, "device": device}
+    # JSON-ready: fresh processes get them too.
+    options: dict[str, Any] = {
+        "threads": threads,
+        "spinning": spinning,
+        "device": device,
+        "plan": plan,
+        "density": None if density is None else str(given_path(density, name="density")),
+        "evidence": None if evidence is None else list(evidence),
+        "canvases": canvases,
+        "budget_ms": budget_ms,
+        "density_threshold": density_threshold,
+        "overlap": overlap,
+        "fusion": fusion,
+        "object_px": object_px,
+        "object_size": object_size,
+    }
     steps = len(paths) * (frames + warmup + 1) + (REPEATS * (len(paths) + 1) if cold_start else 0)
     with ExitStack() as engines:
         detectors = [engines.enter_context(open_pipeline(path, **options)) for path in paths]
@@ -237,6 +279,8 @@ def _measure_block(
         times.setdefault("total", []).append((perf_counter() - start) * 1e3)
         times.setdefault("cpu", []).append((process_time() - cpu) * 1e3)
         samples.detections += len(detections)
+        if detections.report is not None:
+            samples.reports.append(detections.report)
         stages = dict(detections.timing_ms) if read_ms is None else {"read": read_ms, **detections.timing_ms}
         for stage, value in stages.items():
             times.setdefault(stage, []).append(value)
@@ -274,8 +318,8 @@ def _bundle_times(
     start: StartCost | None,
     memory: Memory,
 ) -> BundleTimes:
-    total = samples.column("total")
-    columns = {stage: samples.column(stage) for stage in STAGES}
+    total, reports = samples.column("total"), samples.reports
+    columns = {stage: samples.column(stage) for stage in samples.stages()}
     return BundleTimes(
         name=name,
         detector=manifest.detector.name,
@@ -290,6 +334,8 @@ def _bundle_times(
         detections_per_frame=samples.detections / len(total),
         cold_start=start,
         memory=memory,
+        plan=reports[0].plan.name if reports else None,
+        inferences_per_frame=sum(report.inferences for report in reports) / len(reports) if reports else None,
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tercelet.contract.geometry import Letterbox, clip_boxes, pairwise_iou
 from tercelet.contract.plan import Region
 from tercelet.contract.session import TopCandidates
-from tercelet.runtime.suppression import Suppressor
+from tercelet.runtime.suppression import Suppressor, groups_by_class
 
 FusionName = Literal["nms", "weighted"]
 FUSION_NAMES: tuple[FusionName, ...] = ("nms", "weighted")
@@ -138,7 +138,8 @@ class Fusion:
         low, high = facts.low[owner], facts.high[owner]
         inside = np.concatenate((np.maximum(boxes[:, :2], low), np.minimum(boxes[:, 2:], high)), axis=1)
         sides = inside[:, 2:] - inside[:, :2]
-        good = np.flatnonzero((owner >= 0) & (sides >= _SMALLEST).all(axis=1))
+        finite = np.isfinite(boxes).all(axis=1)  # what is not would be cut to its region below
+        good = np.flatnonzero((owner >= 0) & finite & (sides >= _SMALLEST).all(axis=1))
         owner, inside = owner[good], inside[good]
         touches = np.concatenate((inside[:, :2] - low[good], high[good] - inside[:, 2:]), axis=1) <= _BORDER
         target = self._next(len(good))
@@ -162,7 +163,7 @@ class Fusion:
         # By score, cut boxes behind whole ones of comparable score; equal ones in the order they were added.
         rank = np.where(cut[chosen], scores[chosen] * np.float32(_CUT_RANK), scores[chosen])
         order = chosen[np.argsort(-rank, kind="stable")]
-        groups = [order] if rules.class_agnostic else _by_class(order, class_ids[order])
+        groups = [order] if rules.class_agnostic else groups_by_class(order, class_ids[order])
         kept = [self._survivors(group, rules) for group in groups]
         together = np.concatenate(kept) if kept else order
         together = together[np.lexsort((together, -scores[together]))][: rules.max_detections]
@@ -259,10 +260,3 @@ def _means(
 def _count_above(scores: NDArray[np.float32], threshold: float) -> int:
     """How many of the scores, best first, are above the threshold."""
     return len(scores) - int(np.searchsorted(scores[::-1], threshold, side="right"))
-
-
-def _by_class(order: NDArray[np.intp], class_ids: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """The indices of each class, in the order they came in."""
-    by_class = np.argsort(class_ids, kind="stable")
-    borders = np.flatnonzero(np.diff(class_ids[by_class])) + 1
-    return np.split(order[by_class], borders) if len(order) else []

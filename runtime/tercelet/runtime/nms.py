@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tercelet.runtime.suppression import Suppressor
+from tercelet.runtime.suppression import Suppressor, groups_by_class
 
 
 def non_maximum_suppression(
@@ -29,17 +29,10 @@ def non_maximum_suppression(
     order = chosen[np.argsort(-scores[chosen], kind="stable")]
     # In float64, so that a box right at the threshold is judged by what it is and not by rounding.
     suppressor = Suppressor(np.float64)
-    groups = [order] if class_agnostic else _by_class(order, class_ids[order])
+    groups = [order] if class_agnostic else groups_by_class(order, class_ids[order])
     kept = [group[suppressor.survivors(boxes[group], iou=iou_threshold)] for group in groups]
     together = np.concatenate(kept) if kept else order
     # Back into one order, by place and not by score: equal scores keep theirs.
     place = np.empty(len(scores), np.intp)
     place[order] = np.arange(len(order))
     return together[np.argsort(place[together], kind="stable")][:max_detections]
-
-
-def _by_class(order: NDArray[np.intp], class_ids: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """The indices of each class, in the order they came in."""
-    by_class = np.argsort(class_ids, kind="stable")
-    borders = np.flatnonzero(np.diff(class_ids[by_class])) + 1
-    return np.split(order[by_class], borders) if len(order) else []

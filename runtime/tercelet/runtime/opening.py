@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
-from tercelet.contract.artefact import MANIFEST_NAME, inside, read_manifest
+from tercelet.contract.artefact import MANIFEST_NAME, read_manifest, verify_file
 from tercelet.contract.errors import InputError, MissingDependencyError
 from tercelet.contract.manifest import Manifest, Postprocess
 from tercelet.contract.plan import PlanName
@@ -62,8 +62,10 @@ def open_pipeline(
     was done). plan: "full" (none), "grid" (uniform tiles), "dmnet" (density crops as published) or "canvas"
     (regions at the scale their objects need, packed). density: folder of a density bundle. evidence: what
     tells where objects are: "full" (weak candidates of the full frame), "density", "previous" (the frame
-    before); several may be combined. canvases: at most so many a frame besides the full one. budget_ms: of a
-    frame. density_threshold: least evidence, None chooses.
+    before); several may be combined; None takes density where one is given. canvases: at most so many a frame
+    besides the full one. budget_ms: of a frame. density_threshold: least evidence, None chooses. overlap,
+    fusion, object_px, object_size: see AerialOptions; an option that the plan has no use for is refused.
+    max_detections: None takes 500 for plans, or the manifest's value where that is larger.
 
     threads: inside an operator, None for one a core. spinning: let idle threads burn their core for lower
     latency. color: channel order of the frames that will be handed in. score_threshold, iou_threshold (0..1),
@@ -77,6 +79,10 @@ def open_pipeline(
     folder = Path(path)
     manifest = read_manifest(folder)
     overrides = Overrides(score_threshold, iou_threshold, max_detections, class_agnostic)
+    if density is not None and evidence is None and plan in (None, "canvas"):
+        evidence = ("density",)
+    if isinstance(evidence, str):
+        evidence = (evidence,)
     given = {
         "plan": plan,
         "evidence": None if evidence is None else tuple(evidence),
@@ -97,8 +103,14 @@ def open_pipeline(
     closer = None
     if looks_closer:
         closer = with_overrides(options_from_record(manifest.aerial, has_density=beside is not None), **given)
-        if max_detections is None and manifest.pipeline != "density_crops":
-            overrides = replace(overrides, max_detections=AERIAL_DETECTIONS)
+        if density is not None and not closer.asks_density:
+            raise InputError(
+                f"density: plan {closer.plan} with evidence {', '.join(closer.evidence)} never asks a "
+                "density network; leave it out, or take plan canvas with evidence density, or plan dmnet"
+            )
+        if max_detections is None:
+            most = max((manifest.postprocess or Postprocess()).max_detections, AERIAL_DETECTIONS)
+            overrides = replace(overrides, max_detections=most)
     postprocess = overrides.apply(manifest.postprocess or Postprocess())
     options = SessionOptions(threads=threads, spinning=spinning, device=device, native_ops=native_ops)
     with ExitStack() as opened:
@@ -163,7 +175,9 @@ def _density_folder(folder: Path, manifest: Manifest, density: str | Path | None
         return given_path(density, name="density")
     if manifest.aerial is None or manifest.aerial.density is None:
         return None
-    return inside(folder, manifest.aerial.density)
+    # The outer manifest holds the hash of the inner one, which holds those of the density network's files.
+    name = f"{manifest.aerial.density}/{MANIFEST_NAME}"
+    return verify_file(folder, manifest, name).parent
 
 
 def _density_source(folder: Path, options: SessionOptions, *, check: bool) -> DensitySource:

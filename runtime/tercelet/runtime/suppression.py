@@ -97,3 +97,10 @@ def _greedy(hits: NDArray[np.bool_], block: int) -> list[int]:
             stay.append(index)
             gone |= int.from_bytes(data[index * width : (index + 1) * width], "little")
     return stay
+
+
+def groups_by_class(order: NDArray[np.intp], class_ids: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """The items of `order` by class, each group in the order they came in; class_ids: (N,) of these items."""
+    by_class = np.argsort(class_ids, kind="stable")
+    borders = np.flatnonzero(np.diff(class_ids[by_class])) + 1
+    return np.split(order[by_class], borders) if len(order) else []

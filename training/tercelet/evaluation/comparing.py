@@ -63,7 +63,8 @@ class ComparisonResult:
 
     broken: pictures and frames that could not be read, and are not among the frames.
     candidates: before non-maximum suppression, the better half of B's against all of A's; None where the
-    canvases differ in size. min_iou, max_score: over all pairs, None without any.
+    canvases differ in size. min_iou, max_score: over all pairs, None without any. notes: what a reader must
+    know besides, such as that a bundle would look closer than it was compared.
     """
 
     a: str
@@ -81,10 +82,12 @@ class ComparisonResult:
     gate_max_score: float
     agrees: bool
     reason: str
+    notes: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """JSON-ready; undefined values are None."""
-        return {**asdict(self), "frames": [asdict(frame) for frame in self.frames]}
+        frames = [asdict(frame) for frame in self.frames]
+        return {**asdict(self), "frames": frames, "notes": list(self.notes)}
 
 
 def _warn(error: InputError) -> None:
@@ -113,6 +116,7 @@ def compare(
     takes those of A's manifest, which also gives the other settings. limit: the first so many frames. json:
     file for the result, "-" for stdout. quiet: no progress on stderr. on_broken: called for what cannot be
     read, which is counted and left out; a picture that was named itself and comes first raises InputError.
+    Of a bundle of pipeline density_crops the detector alone is compared, on full frames; the notes say so.
     A difference beyond the gates is a result, not an exception: see `agrees`.
     Raises InputError where labels differ, no frame comes, or a folder is none.
     """
@@ -137,7 +141,9 @@ def compare(
             _check_labels(first, second)
             with Progress(limit, "compare", silent=quiet) as progress:
                 frames, differences = _compare_all(first, second, taken, max_score, progress, on_broken)
+            notes = _notes(first, second)
     result = _result(str(a), str(b), frames, differences, taken.broken, min_iou=min_iou, max_score=max_score)
+    result = replace(result, notes=notes)
     if json is not None:
         write_json(json, result.record())
     return result
@@ -180,6 +186,19 @@ def _check_labels(first: SinglePipeline, second: SinglePipeline) -> None:
             f"expected the same labels on both sides, got {len(first.labels)} and {len(second.labels)}; "
             f"class {index} is {named[0]!r} in A and {named[1]!r} in B"
         )
+
+
+def _notes(first: SinglePipeline, second: SinglePipeline) -> tuple[str, ...]:
+    """What an aerial bundle does in flight and not here."""
+    sides = (("A", first.manifest), ("B", second.manifest))
+    closer = [name for name, manifest in sides if manifest.pipeline == "density_crops"]
+    if not closer:
+        return ()
+    return (
+        f"{' and '.join(closer)} would look closer at parts of a frame (pipeline density_crops): compared are "
+        "the detectors alone, on full frames; tercelet evaluate BUNDLE DATASET --plan measures the closer "
+        "look",
+    )
 
 
 def _canvas_size(pipeline: SinglePipeline) -> tuple[int, int]:

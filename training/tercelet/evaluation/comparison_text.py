@@ -9,7 +9,7 @@ _SHOWN = 20
 
 
 def comparison_text(result: ComparisonResult) -> str:
-    """A line a frame (the first twenty), all frames together, candidates where known, and the verdict."""
+    """A line a frame (the first twenty), all frames together, candidates where known, notes, the verdict."""
     header = ("frame", "pairs", "lowest IoU", "score diff", "only A", "only B", "at threshold")
     rows = [
         (
@@ -45,6 +45,7 @@ def comparison_text(result: ComparisonResult) -> str:
         )
     if result.broken:
         lines.append(f"\n{result.broken} frames could not be read and are left out")
+    lines += [f"\nnote: {note}" for note in result.notes]
     verdict = "the same" if result.agrees else "DIFFERENT"
     gates = f"gates: IoU {result.gate_min_iou:g}, score {result.gate_max_score:g}"
     return "\n".join([*lines, f"\n{verdict}: {result.reason} ({gates})"])

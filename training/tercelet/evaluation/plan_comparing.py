@@ -35,6 +35,7 @@ from tercelet.evaluation.recall import MATCH_IOU, FoundObjects, found_objects
 from tercelet.runtime.fusion import FusionName
 from tercelet.runtime.given_path import given_path
 from tercelet.runtime.opening import open_pipeline
+from tercelet.runtime.pipelines.aerial_options import is_used
 from tercelet.runtime.pipelines.pipeline import Pipeline
 from tercelet.runtime.progress import Progress
 
@@ -208,8 +209,9 @@ def _options_of(name: PlanName, chosen: Mapping[str, Any]) -> dict[str, Any]:
     )
     if not looks_at_density:
         options.pop("density", None)
-    if name != "canvas":
-        options.pop("evidence", None)
+    for option in chosen:
+        if not is_used(option.removeprefix("density_"), name):
+            options.pop(option, None)
     return options
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import asdict
 
@@ -17,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument("detector", help="bundle of a detector; tercelet export --batch 16 makes a quick one")
     parser.add_argument(
-        "density", nargs="?", help="bundle of a density network (none: the detector's own eyes)"
+        "density",
+        nargs="?",
+        help="bundle of a density network (none: the one that the detector's bundle holds already, or else "
+        "the detector's own eyes)",
     )
     parser.add_argument("-o", "--output", help="folder to write (default: the detector's name with -aerial)")
     parser.add_argument(
@@ -36,6 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from tercelet.contract.artefact import read_manifest
     from tercelet.export.aerial_bundle import bundle_aerial
+    from tercelet.runtime.commands.aerial_arguments import evidence_names
 
     check_json_place(arguments.json)
     output = bundle_aerial(
@@ -43,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments.density,
         output=arguments.output,
         plan=arguments.plan,
-        evidence=None if arguments.evidence is None else arguments.evidence.split(","),
+        evidence=None if arguments.evidence is None else evidence_names(arguments.evidence),
         canvases=arguments.canvases,
         object_px=arguments.object_px,
         overwrite=arguments.overwrite,
@@ -53,5 +58,5 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         write_json(arguments.json, {"output": str(output), "manifest": asdict(manifest)})
     if arguments.json != "-":
-        print(f"{output}: next: tercelet run {output} VIDEO --save drawn")
+        print(f"{output}: next: tercelet run {shlex.quote(str(output))} VIDEO --save drawn")
     return 0

@@ -47,10 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--candidates", type=int, help="boxes the graph gives for a frame, before suppression"
     )
     parser.add_argument(
-        "--batch", type=int, default=1, metavar="N", help="canvases in one run, any number up to N (1)"
+        "--batch",
+        type=int,
+        metavar="N",
+        help="canvases in one run, any number up to N (1; with --density 16)",
     )
     parser.add_argument(
-        "--density", metavar="BUNDLE", help="density bundle to put beside it, for aerial video (batch 16)"
+        "--density", metavar="BUNDLE", help="density bundle to put beside it, for aerial video"
     )
     parser.add_argument(
         "--frames", nargs="+", metavar="SOURCE", help="pictures or folders to compare the graph with torch on"

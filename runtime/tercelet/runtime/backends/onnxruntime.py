@@ -188,9 +188,12 @@ class OnnxRuntimeSession:
         self.batch = network.inputs[0].shape[0]
         self.is_flexible = network.batch == "up_to"
         self.backend = backend
+        self._bound: list[BoundDetector] = []
 
     def run(self, canvases: NDArray[np.uint8]) -> TopCandidates:
         """canvases: (batch, height, width, 3) uint8. Raises CheckFailedError where the engine fails."""
+        if self._session is None:
+            raise InputError(f"{self.backend}: expected an open network, this one was closed; open it again")
         names = [output.name for output in self._outputs]
         try:
             boxes, scores, class_ids = self._session.run(names, {self._input: canvases})
@@ -202,7 +205,9 @@ class OnnxRuntimeSession:
 
     def bind(self, canvases: NDArray[np.uint8]) -> BoundDetector:
         """See contract.session.Session; canvases must be contiguous and live as long as the result."""
-        return BoundDetector(self, canvases)
+        bound = BoundDetector(self, canvases)
+        self._bound.append(bound)
+        return bound
 
     def binding(self, canvases: NDArray[np.uint8], results: Mapping[str, NDArray[Any]]) -> Any:
         """The engine's own tie between these canvases and these arrays for results."""
@@ -220,14 +225,17 @@ class OnnxRuntimeSession:
         }
 
     def close(self) -> None:
-        """Drop the engine's session and its memory."""
+        """Drop the engine's session and its memory, which what was bound to it holds too."""
         self._session = None
+        for bound in self._bound:
+            bound.forget()
 
 
 class BoundDetector:
     """See contract.session.BoundRun. Canvases and results stay where they are from run to run."""
 
     def __init__(self, session: OnnxRuntimeSession, canvases: NDArray[np.uint8]) -> None:
+        _check_contiguous(canvases)
         self._session = session
         self._canvases = canvases
         step = 1 if session.is_flexible else session.batch
@@ -249,6 +257,10 @@ class BoundDetector:
         boxes, scores, class_ids = self._results.values()
         return TopCandidates(boxes[:count], scores[:count], class_ids[:count])
 
+    def forget(self) -> None:
+        """Give up what keeps the engine alive."""
+        self._bindings.clear()
+
     def _binding(self, start: int, stop: int) -> Any:
         if (start, stop) not in self._bindings:
             part = {name: array[start:stop] for name, array in self._results.items()}
@@ -263,26 +275,38 @@ class OnnxRuntimeDensitySession:
         self._session = session
         self._input = network.inputs[0].name
         self._output = network.outputs[0]
+        self._binding: Any = None
+        self._canvases: NDArray[np.uint8] | None = None
         self.backend = backend
 
     def run(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See contract.session.DensitySession. Raises CheckFailedError where the engine fails."""
-        return self.bind(canvases)().copy()
+        result: NDArray[np.float32] = np.zeros(self._output.shape, np.float32)
+        # The engine reads memory as it lies: a view in another order has to be copied first.
+        canvases = np.ascontiguousarray(canvases)
+        _run_bound(
+            self._session,
+            _tie(self._session, self._input, canvases, {self._output.name: result}),
+            self.backend,
+        )
+        return result
 
     def bind(self, canvases: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
         """See contract.session.DensitySession; canvases must be contiguous and outlive the result."""
+        _check_contiguous(canvases)
         result: NDArray[np.float32] = np.zeros(self._output.shape, np.float32)
-        binding = _tie(self._session, self._input, canvases, {self._output.name: result})
+        self._binding = _tie(self._session, self._input, canvases, {self._output.name: result})
+        self._canvases = canvases  # the engine reads its memory: it must not go
 
         def run() -> NDArray[np.float32]:
-            _run_bound(self._session, binding, self.backend)
+            _run_bound(self._session, self._binding, self.backend)
             return result
 
         return run
 
     def close(self) -> None:
         """Drop the engine's session and its memory."""
-        self._session = None
+        self._session = self._binding = self._canvases = None
 
 
 def _tie(session: Any, name: str, canvases: NDArray[np.uint8], results: Mapping[str, NDArray[Any]]) -> Any:
@@ -297,7 +321,17 @@ def _tie_array(bind: Callable[..., None], name: str, array: NDArray[Any]) -> Non
     bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
 
+def _check_contiguous(canvases: NDArray[np.uint8]) -> None:
+    if not canvases.flags.c_contiguous or canvases.dtype != np.uint8:
+        raise InputError(
+            f"expected contiguous uint8 canvases to bind to, got {canvases.dtype} with strides "
+            f"{canvases.strides}; make them with numpy.ascontiguousarray"
+        )
+
+
 def _run_bound(session: Any, binding: Any, backend: str) -> None:
+    if session is None:
+        raise InputError(f"{backend}: expected an open network, this one was closed; open it again")
     try:
         session.run_with_iobinding(binding)
     except Exception as error:  # as in _open_engine: the engine's errors share no base class

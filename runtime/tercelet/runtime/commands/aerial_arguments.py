@@ -67,8 +67,12 @@ def aerial_options(arguments: argparse.Namespace) -> dict[str, Any]:
     options = {name: getattr(arguments, name) for name in names}
     if hasattr(arguments, "plan"):
         options["plan"] = arguments.plan
-    evidence = arguments.evidence
-    if evidence is not None and not evidence.strip():
-        raise InputError("--evidence: expected names such as full,density, got an empty text")
-    options["evidence"] = None if evidence is None else [part.strip() for part in evidence.split(",")]
+    options["evidence"] = None if arguments.evidence is None else evidence_names(arguments.evidence)
     return options
+
+
+def evidence_names(text: str) -> list[str]:
+    """The names in a text with commas; InputError for an empty one."""
+    if not text.strip():
+        raise InputError("--evidence: expected names such as full,density, got an empty text")
+    return [part.strip() for part in text.split(",")]

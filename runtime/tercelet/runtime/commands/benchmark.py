@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
+from tercelet.runtime.commands.aerial_arguments import add_aerial_arguments, aerial_options
+
 SUMMARY = "measure latency by stage, cold start and memory, of one bundle or several in turn"
 REQUIRES: tuple[tuple[str, str], ...] = ()
 
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-cold-start", dest="cold_start", action="store_false", help="do not measure the cold start"
     )
+    add_aerial_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write all figures as JSON; - for stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -58,6 +61,7 @@ def execute(arguments: argparse.Namespace) -> int:
         spinning=arguments.spinning,
         device=arguments.device,
         cold_start=arguments.cold_start,
+        **aerial_options(arguments),
         progress=not arguments.quiet,
     )
     if arguments.json != "-":

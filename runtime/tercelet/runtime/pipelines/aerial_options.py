@@ -60,6 +60,11 @@ class AerialOptions:
         if not 1 <= self.object_px <= 1000:
             raise InputError(f"object_px: expected 1 to 1000 canvas pixels, got {self.object_px}")
 
+    @property
+    def asks_density(self) -> bool:
+        """Whether a density network is run at all."""
+        return self.plan == "dmnet" or (self.plan == "canvas" and "density" in self.evidence)
+
     def limit_for(self, height: int, width: int, *, canvas: tuple[int, int]) -> int:
         """How many canvases a frame of this size may take besides the full one, the budget left aside."""
         if self.plan == "full":
@@ -87,7 +92,35 @@ def options_from_record(record: AerialRecord | None, *, has_density: bool) -> Ae
     )
 
 
+# Which plans have a use for an option; those that are not named here serve all.
+_USED_BY: dict[str, tuple[PlanName, ...]] = {
+    "evidence": ("canvas",),
+    "canvases": ("grid", "dmnet", "canvas"),
+    "budget_ms": ("grid", "dmnet", "canvas"),
+    "threshold": ("dmnet", "canvas"),
+    "overlap": ("grid",),
+    "object_px": ("canvas",),
+    "object_size": ("canvas",),
+}
+
+
+def is_used(option: str, plan: PlanName) -> bool:
+    """Whether an option, by its name in AerialOptions, changes anything with that plan."""
+    return plan in _USED_BY.get(option, PLAN_NAMES)
+
+
 def with_overrides(options: AerialOptions, **given: object) -> AerialOptions:
-    """The options with everything replaced that is not None; InputError for a value out of range."""
+    """The options with everything replaced that is not None.
+
+    Raises InputError for a value out of range, and for an option that the plan has no use for.
+    """
     chosen = {name: value for name, value in given.items() if value is not None}
-    return replace(options, **chosen)  # type: ignore[arg-type]
+    changed = replace(options, **chosen)  # type: ignore[arg-type]
+    for name in chosen:
+        if not is_used(name, changed.plan):
+            plans = " or ".join(_USED_BY[name])
+            raise InputError(
+                f"{'density_threshold' if name == 'threshold' else name}: is of use with plan {plans}, "
+                f"but the plan is {changed.plan}; leave it out, or choose another plan"
+            )
+    return changed

@@ -7,8 +7,7 @@ frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from time import perf_counter
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
@@ -24,13 +23,12 @@ from tercelet.contract.preprocess import ColorOrder, check_frame, fill_canvas
 from tercelet.contract.session import Session, TopCandidates
 from tercelet.runtime.fusion import FusedDetections, Fusion, FusionRules
 from tercelet.runtime.pipelines.aerial_options import AerialOptions
+from tercelet.runtime.pipelines.aerial_state import AerialView, FrameState, StageClock
 from tercelet.runtime.pipelines.density_source import DensitySource
 from tercelet.runtime.pipelines.single import fastest_resize
-from tercelet.runtime.planning.budget import CostModel
 from tercelet.runtime.planning.canvas import CanvasSettings, plan_canvas
-from tercelet.runtime.planning.dmnet import plan_dmnet
-from tercelet.runtime.planning.evidence import Evidence
-from tercelet.runtime.planning.grid import plan_grid, region_on_own_canvas
+from tercelet.runtime.planning.dmnet_regions import plan_dmnet_regions
+from tercelet.runtime.planning.grid import plan_grid
 
 # Candidates of the full frame down to this score are evidence, and this power of their score its mass: a
 # weak one stands for more objects that are too small to be noticed at all than its score says.
@@ -38,25 +36,13 @@ _EVIDENCE_SCORE = 0.003
 _EVIDENCE_POWER = 0.3
 # Cells by which what was found in the frame before may have moved.
 _SPREAD = 1
-_DMNET_THRESHOLD = 0.08
 # Runs before the first frame where there is a budget, with so many canvases besides the full frame's, and
 # what planning and fusion are taken to cost until they have been measured.
 _WARM_UP = 4
+# Sizes of frames whose state is kept, for folders of pictures.
+_SIZES_KEPT = 4
 _WARM_CANVASES = 2
 _GUESSED_MS = 3.0
-
-
-@dataclass(frozen=True)
-class AerialView:
-    """The last frame as the pipeline saw it, for drawing. Copies.
-
-    mass: (gh, gw) float32 objects expected by cell of `cell` frame pixels. canvases: (n, height, width, 3)
-    uint8 in the channel order of the network, the full frame's first.
-    """
-
-    mass: NDArray[np.float32]
-    cell: int
-    canvases: NDArray[np.uint8]
 
 
 class DensityCropsPipeline:
@@ -75,7 +61,7 @@ class DensityCropsPipeline:
         density: DensitySource | None = None,
         color: ColorOrder = "BGR",
     ) -> None:
-        if "density" in options.evidence and density is None and options.plan in ("canvas", "dmnet"):
+        if "density" in options.evidence and density is None and options.plan == "canvas":
             raise InputError(
                 "evidence: density was asked for, but there is no density network; give one with --density, "
                 "or take evidence full"
@@ -88,15 +74,12 @@ class DensityCropsPipeline:
         self.labels = manifest.labels
         self.options = options
         self._density = density
-        self._asks_density = options.plan == "dmnet" or (
-            options.plan == "canvas" and "density" in options.evidence
-        )
         self._color: ColorOrder = color
         self._resize_into = fastest_resize()
         self._size = (manifest.preprocess.height, manifest.preprocess.width)
-        self._state: _FrameState | None = None
+        self._state: FrameState | None = None
         self._used = 0
-        self._cost = CostModel()
+        self._states: dict[tuple[int, int], FrameState] = {}
         self._settings = CanvasSettings(object_px=options.object_px, object_size=options.object_size)
         self._reserve(0)
 
@@ -108,7 +91,7 @@ class DensityCropsPipeline:
         frame of another shape or type.
         """
         check_frame(frame)
-        clock = _Clock()
+        clock = StageClock()
         state = self._state_for(frame)
         clock.restart()
         state.place = self._fill_full(frame)
@@ -128,11 +111,11 @@ class DensityCropsPipeline:
         found = self._fuse(state, full, candidates, plan)
         clock.lap("postprocess")
         inferences = 1 + plan.canvases
-        predicted = self._cost.predicted_ms(inferences) if self.options.budget_ms else None
-        self._cost.learn(
+        predicted = state.cost.predicted_ms(inferences) if self.options.budget_ms else None
+        state.cost.learn(
             canvases=inferences, canvases_ms=clock.spent["infer"] + clock.spent["cut"], frame_ms=clock.total
         )
-        state.seen = found.boxes, found.scores
+        state.seen = found.boxes.copy(), found.scores.copy()  # the caller may change his
         return Detections(
             boxes=found.boxes,
             scores=found.scores,
@@ -172,16 +155,21 @@ class DensityCropsPipeline:
     ) -> None:
         self.close()
 
-    def _state_for(self, frame: NDArray[np.uint8]) -> _FrameState:
-        height, width = frame.shape[:2]
-        state = self._state
-        if state is None or (state.height, state.width) != (height, width):
-            limit = self.options.limit_for(height, width, canvas=self._size)
-            state = self._state = _FrameState(height, width, limit)
-            if limit > self._room:
-                self._reserve(limit)
+    def _state_for(self, frame: NDArray[np.uint8]) -> FrameState:
+        size = frame.shape[0], frame.shape[1]
+        state = self._states.pop(size, None)
+        if state is None:
+            state = FrameState(*size, self.options.limit_for(*size, canvas=self._size))
+            if state.limit > self._room:
+                self._reserve(state.limit)
             if self.options.budget_ms is not None:
-                self._measure(frame)
+                self._measure(frame, state)
+        elif state is not self._state:
+            state.seen = None  # another source came between
+        self._states[size] = state
+        if len(self._states) > _SIZES_KEPT:
+            del self._states[next(iter(self._states))]
+        self._state = state
         return state
 
     def _reserve(self, limit: int) -> None:
@@ -204,12 +192,12 @@ class DensityCropsPipeline:
             candidates=DEFAULT_CANDIDATES if network is None else network.candidates,
         )
 
-    def _measure(self, frame: NDArray[np.uint8]) -> None:
+    def _measure(self, frame: NDArray[np.uint8], state: FrameState) -> None:
         """Run the first frame a few times, so that the first plan already knows what a canvas costs."""
         self._fill_full(frame)
-        some = min(self._room, _WARM_CANVASES)
+        some = min(state.limit, _WARM_CANVASES)
         for _ in range(_WARM_UP):
-            clock = _Clock()
+            clock = StageClock()
             self._density_of(frame)
             clock.lap("density")
             if self._first_run is not None:
@@ -219,15 +207,15 @@ class DensityCropsPipeline:
             else:
                 self._run(1 + some)
             clock.lap("infer")
-            self._cost.learn(
+            state.cost.learn(
                 canvases=1 + some, canvases_ms=clock.spent["infer"], frame_ms=clock.total + _GUESSED_MS
             )
 
-    def _limit(self, state: _FrameState) -> int:
+    def _limit(self, state: FrameState) -> int:
         """Canvases that this frame may take besides the full one."""
         if self.options.budget_ms is None:
             return state.limit
-        return min(max(self._cost.affordable(self.options.budget_ms) - 1, 0), state.limit)
+        return min(max(state.cost.affordable(self.options.budget_ms) - 1, 0), state.limit)
 
     def _fill_full(self, frame: NDArray[np.uint8]) -> Letterbox:
         """Put the full frame on canvas 0: in its corner where regions may lie beside it, else centred."""
@@ -249,19 +237,24 @@ class DensityCropsPipeline:
             target[...] = target[..., ::-1].copy()
 
     def _density_of(self, frame: NDArray[np.uint8]) -> DensityMap | None:
-        if self._density is None or not self._asks_density:
+        if self._density is None or not self.options.asks_density:
             return None
         return self._density.density_of(frame, color=self._color)
 
     def _gather(
         self,
-        state: _FrameState,
+        state: FrameState,
         density: DensityMap | None,
         full: TopCandidates | None,
     ) -> tuple[str, ...]:
         """Put the evidence of this frame together; which sources it came from."""
-        evidence, wanted = state.evidence, self.options.evidence
+        evidence, options = state.evidence, self.options
         evidence.start()
+        if options.plan == "dmnet" and density is not None:
+            evidence.add_density(density)  # for who looks at it; the plan reads the map itself
+            return ("density",)
+        if options.plan != "canvas":
+            return ()
         used = []
         if full is not None:
             boxes, scores = full.boxes[0], full.scores[0]
@@ -269,18 +262,18 @@ class DensityCropsPipeline:
             found = state.place.to_frame(boxes[:count])
             evidence.add_boxes(found, scores[:count], power=_EVIDENCE_POWER)
             used.append("full")
-        if "previous" in wanted and state.seen is not None:
+        if "previous" in options.evidence and state.seen is not None:
             boxes, scores = state.seen
             evidence.add_boxes(boxes, scores, power=_EVIDENCE_POWER, spread=_SPREAD)
             used.append("previous")
         if used:
             evidence.smooth()
-        if density is not None and "density" in wanted:
+        if density is not None:
             evidence.add_density(density)
             used.append("density")
         return tuple(used)
 
-    def _plan(self, state: _FrameState, density: DensityMap | None, limit: int) -> Plan:
+    def _plan(self, state: FrameState, density: DensityMap | None, limit: int) -> Plan:
         options, size = self.options, (state.height, state.width)
         if options.plan == "canvas":
             return plan_canvas(
@@ -291,32 +284,11 @@ class DensityCropsPipeline:
                 threshold=options.threshold,
                 taken=(state.place.width, state.place.height) if self._shares else None,
             )
-        if options.plan == "grid" and limit > 0:
+        if options.plan == "grid":
             return plan_grid(*size, canvas=self._size, overlap=options.overlap, limit=limit)
         if options.plan == "dmnet" and density is not None:
-            return self._plan_dmnet(density, limit)
+            return plan_dmnet_regions(density, canvas=self._size, limit=limit, threshold=options.threshold)
         return Plan(name=options.plan, limit=limit)
-
-    def _plan_dmnet(self, density: DensityMap, limit: int) -> Plan:
-        least = _DMNET_THRESHOLD if self.options.threshold is None else self.options.threshold
-        boxes = plan_dmnet(density, threshold=least)
-        masses = density.window_sum(boxes)
-        order = np.argsort(-masses, kind="stable")
-        regions = []
-        for number, index in enumerate(order[:limit].tolist()):
-            left, top, right, bottom = boxes[index].tolist()
-            region = region_on_own_canvas((left, top, right, bottom), number, self._size, enlarge=True)
-            regions.append(region._replace(mass=float(masses[index])))
-        return Plan(
-            name="dmnet",
-            regions=tuple(regions),
-            canvases=len(regions),
-            limit=limit,
-            threshold=least,
-            expected=density.count,
-            covered=float(masses[order[:limit]].sum()),
-            left_out=tuple(tuple(boxes[index].tolist()) for index in order[limit:]),
-        )
 
     def _cut(self, frame: NDArray[np.uint8], plan: Plan) -> None:
         """Resize each region of the frame into its place; what no region covers is padding."""
@@ -341,7 +313,7 @@ class DensityCropsPipeline:
 
     def _fuse(
         self,
-        state: _FrameState,
+        state: FrameState,
         full: TopCandidates | None,
         candidates: TopCandidates | None,
         plan: Plan,
@@ -369,36 +341,3 @@ class DensityCropsPipeline:
             kind=self.options.fusion,
         )
         return self._fusion.finish(rules, frame=size)
-
-
-class _FrameState:
-    """What belongs to one size of frame, made when the first of that size comes."""
-
-    def __init__(self, height: int, width: int, limit: int) -> None:
-        self.height = height
-        self.width = width
-        self.limit = limit
-        self.evidence = Evidence(height, width)
-        self.place = Letterbox(height, width, 1, 1, 0, 0)
-        self.seen: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-
-
-class _Clock:
-    """Milliseconds by stage, in the order of work; a stage that comes twice is added up."""
-
-    def __init__(self) -> None:
-        self.spent: dict[str, float] = {}
-        self.restart()
-
-    def restart(self) -> None:
-        self._start = self._last = perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """The time since the last lap belongs to `stage`."""
-        now = perf_counter()
-        self.spent[stage] = self.spent.get(stage, 0.0) + (now - self._last) * 1e3
-        self._last = now
-
-    @property
-    def total(self) -> float:
-        return (self._last - self._start) * 1e3

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tercelet.contract.density import DensityMap
+from tercelet.contract.errors import InputError
 from tercelet.contract.geometry import Letterbox
 from tercelet.contract.manifest import Manifest
 from tercelet.contract.preprocess import ColorOrder, ResizeInto, fill_canvas
@@ -18,6 +19,7 @@ class DensitySource:
     def __init__(self, manifest: Manifest, session: DensitySession, *, resize_into: ResizeInto) -> None:
         _, self._record = manifest.density_parts()
         self._preprocess = manifest.preprocess
+        _check_cell(manifest, self._record.cell)
         self._session = session
         self._resize_into = resize_into
         self._canvas = np.empty((1, manifest.preprocess.height, manifest.preprocess.width, 3), np.uint8)
@@ -39,6 +41,17 @@ class DensitySource:
     def close(self) -> None:
         """Release the engine."""
         self._session.close()
+
+
+def _check_cell(manifest: Manifest, cell: int) -> None:
+    network, _ = manifest.density_parts()
+    canvas = manifest.preprocess.height, manifest.preprocess.width
+    shape = tuple(network.outputs[0].shape[-2:])
+    if cell < 1 or (shape[0] * cell, shape[1] * cell) != canvas:
+        raise InputError(
+            f"manifest.json: density.cell: expected a side such that {shape[0]}x{shape[1]} cells "
+            f"cover the canvas of {canvas[0]}x{canvas[1]}, got {cell}; export the density network anew"
+        )
 
 
 def _cells_of(place: Letterbox, cell: int, shape: tuple[int, ...]) -> tuple[slice, slice]:

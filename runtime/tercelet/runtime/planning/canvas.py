@@ -8,7 +8,7 @@ rectangles, which are packed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -93,7 +93,8 @@ def plan_canvas(
         return nothing
     work = _Work(evidence, canvas, limit, settings, taken)
     if work.room <= 0:
-        return nothing
+        whole = (0, 0, evidence.width, evidence.height)
+        return replace(nothing, left_out=(whole,))
     return work.plan(threshold)
 
 
@@ -180,11 +181,11 @@ class _Work:
         packed = self._packed(boxes, choice)
         if threshold is not None:
             return packed
-        windows = self._windows(packed.threshold)
+        windows = self._windows(boxes, choice)
         return windows if self._value(windows) > _CONTEXT * self._value(packed) else packed
 
-    def _windows(self, threshold: float | None) -> Plan:
-        """The plan that shows whole canvases of the frame."""
+    def _windows(self, boxes: Sequence[CellBox], choice: _Choice) -> Plan:
+        """The plan that shows whole canvases of the frame; wanted rectangles beyond them are left out."""
         rules = WindowRules(
             frame=(self.evidence.height, self.evidence.width),
             cell=self.evidence.cell,
@@ -203,11 +204,17 @@ class _Work:
             regions=tuple(regions),
             canvases=max(canvases_of(regions) - (self.taken is not None), 0),
             limit=self.limit,
-            threshold=threshold,
+            threshold=choice.threshold,
             expected=self.expected,
             covered=sum(region.mass for region in regions),
+            left_out=tuple(self._frame_box(box, choice) for box in boxes if not self._is_shown(box, regions)),
             shares_full=self.taken is not None,
         )
+
+    def _is_shown(self, box: CellBox, regions: Sequence[Region]) -> bool:
+        """Whether half of the wanted cells' rectangle or more lies in regions."""
+        shown = self._scales_of(regions)[box.top : box.bottom, box.left : box.right] > 0
+        return bool(2 * np.count_nonzero(shown) >= shown.size)
 
     def _slots(self) -> list[Slot]:
         """Whole canvases, and what the full frame leaves of its own."""

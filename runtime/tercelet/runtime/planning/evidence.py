@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tercelet.contract.density import DensityMap
+from tercelet.contract.errors import InputError
 
 # Cells along the longer side of a frame: fine enough to follow a street, coarse enough to be quick.
 _CELLS = 60
@@ -58,6 +59,9 @@ class Evidence:
         scores: (N,) 0..1; to the power of `power` each is the mass of its box. Of the boxes with their centre
         in one cell the strongest counts. spread: how many cells a box may have moved in any direction since.
         """
+        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+        if not finite.all():
+            boxes, scores = boxes[finite], scores[finite]
         if not len(boxes):
             return
         rows = ((boxes[:, 1] + boxes[:, 3]) * np.float32(0.5 / self.cell)).astype(np.intp)
@@ -89,6 +93,11 @@ class Evidence:
 
         Beside other evidence both have the same weight, and the total is the network's count.
         """
+        if not np.isfinite(density.values).all():
+            raise InputError(
+                "expected a density of finite numbers, got NaN or infinity; the density network is damaged, "
+                "export or train it anew"
+            )
         positive = DensityMap(np.maximum(density.values, 0), self.height, self.width)
         self._best[...] = positive.grid_sum(self._bands(self.height), self._bands(self.width))
         counted, noticed = float(self._best.sum()), float(self.mass.sum())

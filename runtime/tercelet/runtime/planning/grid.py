@@ -22,12 +22,17 @@ def tile_starts(length: int, *, tile: int, overlap: float) -> tuple[int, ...]:
 
 
 def plan_grid(
-    height: int, width: int, *, canvas: tuple[int, int], overlap: float = DEFAULT_OVERLAP, limit: int = 0
+    height: int,
+    width: int,
+    *,
+    canvas: tuple[int, int],
+    overlap: float = DEFAULT_OVERLAP,
+    limit: int | None = None,
 ) -> Plan:
     """Tiles of the canvas's size at scale 1 over a frame of height x width pixels.
 
-    canvas: (height, width) in pixels. overlap: of neighbours, 0..1 of a side. limit: the most tiles, 0 for as
-    many as it takes; those that are too many are left out from the end and reported.
+    canvas: (height, width) in pixels. overlap: of neighbours, 0..1 of a side. limit: the most tiles, None for
+    as many as it takes; those that are too many are left out from the end and reported.
     """
     high, wide = canvas
     boxes = [
@@ -35,12 +40,12 @@ def plan_grid(
         for top in tile_starts(height, tile=high, overlap=overlap)
         for left in tile_starts(width, tile=wide, overlap=overlap)
     ]
-    kept = boxes[:limit] if limit else boxes
+    kept = boxes[:limit]
     return Plan(
         name="grid",
         regions=tuple(region_on_own_canvas(box, number, canvas) for number, box in enumerate(kept)),
         canvases=len(kept),
-        limit=limit or len(boxes),
+        limit=len(boxes) if limit is None else limit,
         left_out=tuple(boxes[len(kept) :]),
     )
 

@@ -62,7 +62,7 @@ def best_windows(gain: Gain, slots: Sequence[Slot], rules: WindowRules) -> tuple
 def _windows_at(
     scale: float, gain: NDArray[np.float32], slots: Sequence[Slot], rules: WindowRules, best: float
 ) -> tuple[tuple[Region, ...], float]:
-    """Windows of one scale, and what they bring beyond what they must; nothing if that cannot exceed `best`."""
+    """Windows of one scale, and what they bring beyond what they must; none if that cannot exceed `best`."""
     left_over, total = gain.copy(), 0.0
     largest = max((slot.width * slot.height for slot in slots), default=1)
     regions: list[Region] = []
