@@ -20,6 +20,7 @@ from tercelet.evaluation import compare
 from tercelet.evaluation.comparing import ComparisonResult, _compare_frame, _verdict
 from tercelet.evaluation.comparison_text import comparison_text
 from tercelet.evaluation.parity import DifferenceSummary
+from tercelet.export import bundle_aerial
 from tercelet.runtime.command_line import main
 from tercelet.runtime.pipelines.single import SinglePipeline
 from tercelet.training.checkpoint import write_checkpoint
@@ -55,6 +56,24 @@ def test_a_checkpoint_agrees_with_its_bundle(
     assert len(record["frames"]) == 2
     assert record["frames"][0]["source"] == "synthetic"
     assert record["min_iou"] >= 0.99
+
+
+def test_a_bundle_that_would_look_closer_is_compared_without_that_and_the_notes_say_so(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    closer = bundle_aerial(tiny_bundle, output=tmp_path / "closer")
+    out = tmp_path / "result.json"
+    result = compare(tiny_bundle, closer, score=0.05, limit=1, quiet=True, json=out)
+    assert result.agrees
+    (note,) = result.notes
+    assert note.startswith("B would look closer at parts of a frame (pipeline density_crops); compared are")
+    assert f"note: {note}" in comparison_text(result).splitlines()
+    assert json.loads(out.read_text())["notes"] == [note]
+    (both,) = compare(closer, closer, score=0.05, limit=1, quiet=True).notes
+    assert both.startswith("A and B would look closer")
+    alone = compare(tiny_bundle, tiny_bundle, score=0.05, limit=1, quiet=True)
+    assert alone.notes == ()
+    assert "note" not in comparison_text(alone)
 
 
 def test_the_official_checkpoint_and_its_bundle_find_the_same(

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from tercelet.contract.errors import CheckFailedError, InputError
-from tercelet.runtime import benchmark
+from tercelet.runtime import benchmark, benchmarking
 from tercelet.runtime.benchmark_frames import benchmark_frames
 from tercelet.runtime.benchmark_table import table_from_benchmark
-from tercelet.runtime.benchmarking import STAGES, BenchmarkResult, distinct_names, schedule
-from tercelet.runtime.cold_start import measure_memory
+from tercelet.runtime.benchmarking import BenchmarkResult, distinct_names, schedule
+from tercelet.runtime.cold_start import Memory, measure_memory
 from tercelet.runtime.command_line import main
 from tercelet.runtime.latency import distribution_of, ratio_of
 
+STAGES = ("read", "preprocess", "infer", "postprocess")
+AERIAL_STAGES = ("read", "preprocess", "density", "infer", "plan", "cut", "postprocess")
 # Rounding of means in float64.
 ROUNDING_MS = 1e-6
 
@@ -103,11 +105,13 @@ def test_every_figure_is_there(pair: BenchmarkResult) -> None:
         assert bundle.total_ms.count == 6
         parts = [times.mean for times in bundle.stages_ms.values() if times is not None]
         assert len(parts) == 3
+        assert bundle.plan is bundle.inferences_per_frame is None
         assert sum(parts) <= bundle.total_ms.mean + ROUNDING_MS
         assert bundle.frames_per_second == pytest.approx(1e3 / bundle.total_ms.mean)
         assert bundle.cpu_ms_per_frame > 0
         assert (bundle.detector, bundle.canvas, bundle.precision) == ("yolov5n", (64, 64), "fp32")
         assert bundle.backend.startswith("onnxruntime ")
+    assert "inferences" not in table_from_benchmark(pair)
     assert pair.settings.images == "4 synthetic frames of 720x1280 in memory"
 
 
@@ -138,6 +142,47 @@ def test_memory_holds_the_model_and_what_a_frame_adds(pair: BenchmarkResult) -> 
         # The weights of this network alone are 7 MB; a frame takes its activations at least.
         assert 7e6 < memory.model_bytes < memory.loaded_bytes < 1e9
         assert 1e4 < memory.peak_above_loaded_bytes < 5e8
+
+
+def test_a_plan_is_measured_stage_by_stage_with_what_it_costs_in_inferences(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--frames", "2", "--warmup", "0", "--threads", "1", "--no-cold-start", "--quiet"]
+    assert main(["benchmark", str(tiny_bundle), *words, "--plan", "grid", "--canvases", "3"]) == 0
+    table = capsys.readouterr().out
+    assert "plan grid, 4.0 inferences a frame" in table
+    assert [line.split()[0] for line in table.splitlines() if line.startswith("  ")][:8] == [
+        "ms",
+        "total",
+        *AERIAL_STAGES[1:],
+    ]
+    assert main(["benchmark", str(tiny_bundle), *words, "--evidence", "full, previous", "--json", "-"]) == 0
+    (bundle,) = json.loads(capsys.readouterr().out)["bundles"]
+    assert tuple(bundle["stages_ms"]) == AERIAL_STAGES
+    assert bundle["plan"] == "canvas"
+    assert bundle["inferences_per_frame"] >= 1
+    assert bundle["stages_ms"]["plan"]["count"] == 2
+
+
+def test_fresh_processes_look_as_close_as_this_one(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[dict[str, object]] = []
+
+    def measure(bundle: Path, *, frame: Path, options: dict[str, object]) -> Memory:
+        handed.append(json.loads(json.dumps(options)))
+        return measure_memory(bundle, frame=frame, options=options)
+
+    monkeypatch.setattr(benchmarking, "measure_memory", measure)
+    looks: dict[str, object] = {"plan": "canvas", "evidence": "full", "canvases": 1, "fusion": "weighted"}
+    result = benchmark(
+        tiny_bundle, against=[tiny_bundle], frames=1, warmup=0, threads=1, cold_start=False, **looks
+    )  # type: ignore[arg-type]
+    assert [bundle.plan for bundle in result.bundles] == ["canvas", "canvas"]
+    assert len(handed) == 2
+    for options in handed:
+        assert {**looks, "evidence": ["full"]}.items() <= options.items()
+        assert options["density"] is options["budget_ms"] is None
 
 
 def test_a_fresh_process_that_fails_is_reported_with_its_last_words(tmp_path: Path) -> None:
@@ -185,6 +230,9 @@ def test_frames_begin_anew_when_they_run_out(tmp_path: Path, write_picture: Call
         ({"rounds": 0}, "rounds: expected 1 to 100"),
         ({"threads": 0}, "threads: expected 1 to 256, got 0"),
         ({"images": []}, "images: expected at least one"),
+        ({"canvases": -1}, "canvases: expected 0 to 256"),
+        ({"density": ""}, "density: expected a path, got an empty name"),
+        ({"plan": "dmnet"}, "dmnet needs a density network"),
         ({"images": ["0"]}, r"expected pictures or folders of them, got 0 \(camera\)"),
         ({"images": ["nowhere.jpg"]}, "nothing is there"),
         ({"against": [""]}, "bundle: expected a path, got an empty name"),

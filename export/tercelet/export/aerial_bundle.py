@@ -122,7 +122,10 @@ def _record(
     *,
     density: str | Path | None,
 ) -> AerialRecord:
-    sources = tuple(evidence) if evidence is not None else ("full",) if density is None else ("density",)
+    if evidence is None:
+        sources: tuple[str, ...] = ("full",) if density is None else ("density",)
+    else:
+        sources = (evidence,) if isinstance(evidence, str) else tuple(evidence)
     general = AerialOptions()
     size = general.object_px if object_px is None else object_px
     checked = AerialOptions(plan=plan, evidence=sources, canvases=canvases, object_px=size)

@@ -94,8 +94,9 @@ def export(
     (for ONNX Runtime before 1.25) or "auto", the quicker one as measured here; build_ops adds native kernels
     later. inline_ops: no custom nodes at all. candidates: K of the graph. batch: canvases in one
     run, above 1 any number up to that; None takes 1, and with density 16. density: folder of a density bundle
-    to put beside the detector, for pipeline density_crops. frames: pictures, folders or videos on which the graph
-    is compared with torch; at least three frames are used, what is missing is filled with synthetic ones.
+    to put beside the detector, for pipeline density_crops. frames: pictures, folders or videos on which the
+    graph is compared with torch; at least three frames are used, what is missing is filled with synthetic
+    ones.
     gate_px, gate_score: the largest 99.9th percentile difference of a box coordinate in canvas pixels and of
     a score that passes; None takes 1e-3 px and 1e-4, raised to four times torch's own rounding where that is
     larger. report: gets each step. Raises InputError, or CheckFailedError above a gate; then nothing is left

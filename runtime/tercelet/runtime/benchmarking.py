@@ -157,6 +157,8 @@ def benchmark(
     paths = [given_path(path, name="bundle") for path in (bundle, *against)]
     manifests = [read_manifest(path) for path in paths]
     names = distinct_names(paths)
+    if isinstance(evidence, str):
+        evidence = (evidence,)
     # JSON-ready: fresh processes get them too.
     options: dict[str, Any] = {
         "threads": threads,

@@ -74,14 +74,21 @@ class Fusion:
         self._class_ids = np.empty(size, np.int64)
         self._origins = np.empty(size, np.int64)
         self._cut = np.empty(size, bool)
+        # What the canvases gave, before it is mapped back.
+        self._found = np.empty((size, 4), np.float32)
+        self._found_scores = np.empty(size, np.float32)
+        self._found_ids = np.empty(size, np.int64)
+        self._found_on = np.empty(size, np.int64)
         rows, columns = (-(-side // TABLE_CELL) for side in canvas)
         self._table = np.empty((canvases, rows, columns), np.int16)
-        self._suppressor = Suppressor(np.float64)  # as `non_maximum_suppression`, with which plan full agrees
+        self._quick, self._exact = Suppressor(np.float32), Suppressor(np.float64)
         self._count = 0
+        self._has_regions = False
 
     def start(self) -> None:
         """Forget the last frame."""
         self._count = 0
+        self._has_regions = False
 
     def add_full(self, candidates: TopCandidates, place: Letterbox, *, threshold: float) -> None:
         """Add the first canvas of `candidates`, on which the whole frame lies as `place` says."""
@@ -114,42 +121,43 @@ class Fusion:
         """
         if not regions:
             return
+        self._has_regions = True
         canvases = 1 + max(region.canvas for region in regions)
         self._mark(regions, canvases)
         facts = _facts(regions, frame, full)
+        stop = 0
         for number in range(canvases):
             boxes, scores, class_ids = (part[first + number] for part in candidates)
             count = _count_above(scores, threshold)
-            if count:
-                self._add_canvas(boxes[:count], scores[:count], class_ids[:count], number, facts)
+            taken = slice(stop, stop + count)
+            self._found[taken], self._found_scores[taken] = boxes[:count], scores[:count]
+            self._found_ids[taken], self._found_on[taken] = class_ids[:count], number
+            stop += count
+        if stop:
+            self._add_found(stop, facts)
 
-    def _add_canvas(
-        self,
-        boxes: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        class_ids: NDArray[np.int64],
-        number: int,
-        facts: _Facts,
-    ) -> None:
-        table = self._table[number]
-        columns = ((boxes[:, 0] + boxes[:, 2]) * np.float32(0.5 / TABLE_CELL)).astype(np.intp)
-        rows = ((boxes[:, 1] + boxes[:, 3]) * np.float32(0.5 / TABLE_CELL)).astype(np.intp)
-        owner = table[rows.clip(0, table.shape[0] - 1), columns.clip(0, table.shape[1] - 1)]
+    def _add_found(self, count: int, facts: _Facts) -> None:
+        """Add the first `count` candidates of those gathered from all canvases."""
+        boxes, table = self._found[:count], self._table
+        middles = (boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5 / TABLE_CELL)
+        finite = np.isfinite(middles).all(axis=1)  # what is not would be cut to its region below
+        middles[~finite] = 0
+        at = middles.astype(np.intp)
+        rows, columns = at[:, 1].clip(0, table.shape[1] - 1), at[:, 0].clip(0, table.shape[2] - 1)
+        owner = table[self._found_on[:count], rows, columns]
         low, high = facts.low[owner], facts.high[owner]
         inside = np.concatenate((np.maximum(boxes[:, :2], low), np.minimum(boxes[:, 2:], high)), axis=1)
         sides = inside[:, 2:] - inside[:, :2]
-        finite = np.isfinite(boxes).all(axis=1)  # what is not would be cut to its region below
         good = np.flatnonzero((owner >= 0) & finite & (sides >= _SMALLEST).all(axis=1))
-        owner, inside = owner[good], inside[good]
-        touches = np.concatenate((inside[:, :2] - low[good], high[good] - inside[:, 2:]), axis=1) <= _BORDER
+        owner, inside, low = owner[good], inside[good], low[good]
+        touches = np.concatenate((inside[:, :2] - low, high[good] - inside[:, 2:]), axis=1) <= _BORDER
         target = self._next(len(good))
-        scale = facts.scale[owner]
+        scale, corner = facts.scale[owner], facts.corner[owner]
         found = self._boxes[target]
-        np.subtract(inside, np.tile(facts.low[owner], 2), out=found)
-        np.multiply(found, np.tile(scale, 2), out=found)
-        np.add(found, np.tile(facts.corner[owner], 2), out=found)
-        self._scores[target] = scores[good]
-        self._class_ids[target] = class_ids[good]
+        found[:, :2] = (inside[:, :2] - low) * scale + corner
+        found[:, 2:] = (inside[:, 2:] - low) * scale + corner
+        self._scores[target] = self._found_scores[:count][good]
+        self._class_ids[target] = self._found_ids[:count][good]
         self._origins[target] = np.where(owner == facts.full, FULL_FRAME, owner)
         self._cut[target] = (touches & facts.frame_goes_on[owner]).any(axis=1)
 
@@ -180,9 +188,12 @@ class Fusion:
 
     def _survivors(self, group: NDArray[np.intp], rules: FusionRules) -> NDArray[np.intp]:
         boxes, cut = self._boxes[group], self._cut[group]
-        kept = self._suppressor.survivors(boxes, iou=rules.iou_threshold, cut=cut, covered=_COVERED)
+        # The full frame alone gives what `non_maximum_suppression` does, to the last bit.
+        suppressor = self._quick if self._has_regions else self._exact
+        kept = suppressor.survivors(boxes, iou=rules.iou_threshold, cut=cut, covered=_COVERED)
         if rules.kind == "weighted":
-            self._boxes[group[kept]] = _means(boxes, self._scores[group], cut, kept, rules.iou_threshold)
+            means = _means(boxes, self._scores[group], cut, kept, rules.iou_threshold)
+            self._boxes[group[kept]] = means
         return group[kept]
 
     def _next(self, count: int) -> slice:
@@ -233,7 +244,8 @@ def _means(
 ) -> NDArray[np.float32]:
     """(K, 4) for each kept box the mean, by score, of all that lie on it more than on any other kept one.
 
-    Cut boxes only count where the kept one is cut itself.
+    Cut boxes only count where the kept one is cut
+    itself.
     """
     means = boxes[kept]
     for start in range(0, len(boxes), _CHUNK):

@@ -195,9 +195,9 @@ def _notes(first: SinglePipeline, second: SinglePipeline) -> tuple[str, ...]:
     if not closer:
         return ()
     return (
-        f"{' and '.join(closer)} would look closer at parts of a frame (pipeline density_crops): compared are "
-        "the detectors alone, on full frames; tercelet evaluate BUNDLE DATASET --plan measures the closer "
-        "look",
+        f"{' and '.join(closer)} would look closer at parts of a frame (pipeline density_crops); compared "
+        "are the detectors alone, on full frames. tercelet evaluate BUNDLE DATASET --plan full canvas "
+        "measures the closer look",
     )
 
 

@@ -33,6 +33,7 @@ from tercelet.runtime.planning.grid import plan_grid
 # Candidates of the full frame down to this score are evidence, and this power of their score its mass: a
 # weak one stands for more objects that are too small to be noticed at all than its score says.
 _EVIDENCE_SCORE = 0.003
+_EVIDENCE_MOST = 1500
 _EVIDENCE_POWER = 0.3
 # Cells by which what was found in the frame before may have moved.
 _SPREAD = 1
@@ -259,6 +260,7 @@ class DensityCropsPipeline:
         if full is not None:
             boxes, scores = full.boxes[0], full.scores[0]
             count = len(scores) - int(np.searchsorted(scores[::-1], _EVIDENCE_SCORE, side="right"))
+            count = min(count, _EVIDENCE_MOST)
             found = state.place.to_frame(boxes[:count])
             evidence.add_boxes(found, scores[:count], power=_EVIDENCE_POWER)
             used.append("full")

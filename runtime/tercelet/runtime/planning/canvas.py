@@ -21,7 +21,7 @@ from tercelet.runtime.planning.rectangles import CellBox, Prices, rectangles_of
 from tercelet.runtime.planning.windows import Slot, WindowRules, best_windows
 
 # Sizes on the canvas that are tried for the objects of a plan, as multiples of object_px.
-_SIZES = (0.35, 0.5, 0.7, 1.0, 1.4)
+_SIZES = (0.45, 0.8, 1.4)
 _LARGEST_SCALE = 4.0
 # Side of an object that nobody knows, as a share of the frame's longer side: the median of VisDrone.
 _DEFAULT_SIZE = 0.015
@@ -31,7 +31,6 @@ _LEAST_ZOOM = 1.2
 _FILL = 0.85
 # Area of rectangles with margins over the area of the wanted cells in them: a first guess, then measured.
 _OVERHEAD = 3.5
-_ROUNDS = 2
 _CLOSE_ENOUGH = 0.8
 # Of what small regions promise by their scale, what remains without their surroundings: windows keep those.
 _CONTEXT = 0.7
@@ -113,7 +112,7 @@ class _Offer:
 @dataclass(frozen=True)
 class _Choice:
     """Wanted cells (gh, gw) and the scale of each. margin: in canvas pixels. is_everything: no useful cell is
-    missing."""
+    missing. gain: objects found in the wanted cells beyond those found anyway, less what they must bring."""
 
     wanted: NDArray[np.bool_]
     prices: Prices
@@ -121,6 +120,7 @@ class _Choice:
     margin: float
     is_everything: bool
     threshold: float
+    gain: float
 
     def scale_of(self, box: CellBox) -> float:
         return float(self.scale[(box.top + box.bottom) // 2, (box.left + box.right) // 2])
@@ -169,23 +169,25 @@ class _Work:
 
     def plan(self, threshold: float | None) -> Plan:
         """Choose cells, cut them into rectangles, and do it again where these are too large or too small."""
-        room, overhead = self.room, _OVERHEAD
-        for turn in range(_ROUNDS):
-            choice = self._choose(threshold, room / overhead)
+        choice = self._choose(threshold, self.room / _OVERHEAD)
+        windows = None if threshold is not None else self._windows(choice)
+        value = self._value(windows) if windows else 0.0
+        # What packing may promise at most: every wanted cell at the scale that it wants.
+        if windows and value > _CONTEXT * choice.gain:
+            return self._with_left_out(windows, choice)
+        boxes = rectangles_of(choice.wanted, choice.prices)
+        filled = sum(map(choice.prices.of, boxes)) / self.room
+        if filled > 1 or (filled < _CLOSE_ENOUGH and not choice.is_everything and boxes):
+            overhead = min(max(_OVERHEAD * filled / 0.92, 0.8), 12.0)
+            choice = self._choose(threshold, self.room / overhead)
             boxes = rectangles_of(choice.wanted, choice.prices)
-            filled = sum(map(choice.prices.of, boxes)) / room
-            if not boxes or (filled <= 1 and (filled >= _CLOSE_ENOUGH or choice.is_everything)):
-                break
-            if turn < _ROUNDS - 1:
-                overhead = min(max(overhead * filled / 0.92, 0.8), 12.0)
         packed = self._packed(boxes, choice)
-        if threshold is not None:
-            return packed
-        windows = self._windows(boxes, choice)
-        return windows if self._value(windows) > _CONTEXT * self._value(packed) else packed
+        if windows and value > _CONTEXT * self._value(packed):
+            return self._with_left_out(windows, choice)
+        return packed
 
-    def _windows(self, boxes: Sequence[CellBox], choice: _Choice) -> Plan:
-        """The plan that shows whole canvases of the frame; wanted rectangles beyond them are left out."""
+    def _windows(self, choice: _Choice) -> Plan:
+        """The plan that shows whole canvases of the frame."""
         rules = WindowRules(
             frame=(self.evidence.height, self.evidence.width),
             cell=self.evidence.cell,
@@ -207,14 +209,14 @@ class _Work:
             threshold=choice.threshold,
             expected=self.expected,
             covered=sum(region.mass for region in regions),
-            left_out=tuple(self._frame_box(box, choice) for box in boxes if not self._is_shown(box, regions)),
             shares_full=self.taken is not None,
         )
 
-    def _is_shown(self, box: CellBox, regions: Sequence[Region]) -> bool:
-        """Whether half of the wanted cells' rectangle or more lies in regions."""
-        shown = self._scales_of(regions)[box.top : box.bottom, box.left : box.right] > 0
-        return bool(2 * np.count_nonzero(shown) >= shown.size)
+    def _with_left_out(self, plan: Plan, choice: _Choice) -> Plan:
+        """The plan with the wanted cells that it does not show, as rectangles of the frame."""
+        missing = choice.wanted & (self._scales_of(plan.regions) <= 0)
+        boxes = rectangles_of(missing, choice.prices)
+        return replace(plan, left_out=tuple(self._frame_box(box, choice) for box in boxes))
 
     def _slots(self) -> list[Slot]:
         """Whole canvases, and what the full frame leaves of its own."""
@@ -298,6 +300,7 @@ class _Work:
             scale=chosen.scale,
             margin=margin,
             is_everything=count == len(chosen.order),
+            gain=best,
             threshold=threshold if threshold is not None else _least(mass.ravel()[wanted], float(mass.max())),
         )
 

@@ -159,11 +159,12 @@ class Evidence:
 
 def _box_mean(values: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
     """Mean over a square of 2 * reach + 1 cells a side, zeros beyond the border."""
-    for axis in (0, 1):
-        padding = [(0, 0), (0, 0)]
-        padding[axis] = (reach + 1, reach)
-        sums = np.cumsum(np.pad(values, padding), axis=axis)
-        length = values.shape[axis]
-        upper = sums.take(range(2 * reach + 1, 2 * reach + 1 + length), axis=axis)
-        values = (upper - sums.take(range(length), axis=axis)) / np.float32(2 * reach + 1)
-    return values
+    length, span = values.shape, 2 * reach + 1
+    rows = np.zeros((length[0] + 2 * reach + 1, length[1]), np.float32)
+    np.cumsum(values, axis=0, out=rows[reach + 1 : reach + 1 + length[0]])
+    rows[reach + 1 + length[0] :] = rows[reach + length[0]]
+    columns = np.zeros((length[0], length[1] + 2 * reach + 1), np.float32)
+    np.cumsum(rows[span:] - rows[:-span], axis=1, out=columns[:, reach + 1 : reach + 1 + length[1]])
+    columns[:, reach + 1 + length[1] :] = columns[:, reach + length[1], None]
+    mean: NDArray[np.float32] = (columns[:, span:] - columns[:, :-span]) * np.float32(1 / span**2)
+    return mean

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tercelet.contract.plan import Region
 
 # Canvas pixels a frame pixel that are tried, all windows of a plan alike.
-_SCALES = (0.6, 0.8, 1.0, 1.3, 1.7)
+_SCALES = (0.7, 1.0, 1.3, 1.7)
 Gain = Callable[[float], NDArray[np.float32]]
 
 
