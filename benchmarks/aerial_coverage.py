@@ -70,7 +70,6 @@ def true_evidence(scene: Scene) -> Evidence:
     sides = np.sqrt((scene.boxes[:, 2:] - scene.boxes[:, :2]).prod(axis=1))
     np.add.at(evidence.size, (rows, columns), sides)
     np.divide(evidence.size, evidence.mass, out=evidence.size, where=evidence.mass > 0)
-    evidence.trust[evidence.mass > 0] = 1
     return evidence
 
 

@@ -99,7 +99,7 @@ def plan_canvas(
 
 @dataclass(frozen=True)
 class _Offer:
-    """Of one size on the canvas: scale (gh, gw) canvas pixels a frame pixel by cell; the useful cells
+    """Of one size on the canvas: scale (gh,) canvas pixels a frame pixel by row of cells; the useful cells
     with the most found objects a canvas pixel first, that worth of each, and the pixels up to each."""
 
     size: float
@@ -111,8 +111,10 @@ class _Offer:
 
 @dataclass(frozen=True)
 class _Choice:
-    """Wanted cells (gh, gw) and the scale of each. margin: in canvas pixels. is_everything: no useful cell is
-    missing. gain: objects found in the wanted cells beyond those found anyway, less what they must bring."""
+    """Wanted cells (gh, gw) and the scale of each row (gh,). margin: in canvas pixels. is_everything: no
+    useful cell is missing. gain: objects found in the wanted cells beyond those found anyway, less what
+    they must bring.
+    """
 
     wanted: NDArray[np.bool_]
     prices: Prices
@@ -123,7 +125,7 @@ class _Choice:
     gain: float
 
     def scale_of(self, box: CellBox) -> float:
-        return float(self.scale[(box.top + box.bottom) // 2, (box.left + box.right) // 2])
+        return float(self.scale[(box.top + box.bottom) // 2])
 
 
 def _least(values: NDArray[np.float32], default: float) -> float:
@@ -159,7 +161,7 @@ class _Work:
         self.expected = float(evidence.mass.sum())
         longer = max(evidence.height, evidence.width)
         size = _DEFAULT_SIZE * longer if settings.object_size is None else settings.object_size
-        self.sizes = np.broadcast_to(evidence.row_sizes(size)[:, None], evidence.mass.shape)
+        self.sizes = evidence.row_sizes(size)
         full_scale = min(canvas[0] / evidence.height, canvas[1] / evidence.width)
         self.least_scale = full_scale * _LEAST_ZOOM
         # A cell must bring at least so many objects a canvas pixel.
@@ -231,10 +233,10 @@ class _Work:
             slots.append(Slot(0, right, 0, wide - right, high))
         return slots
 
-    def _gain(self, scale: float | NDArray[np.float32]) -> NDArray[np.float32]:
+    def _gain(self, scale: float) -> NDArray[np.float32]:
         """Objects that each cell brings when it is shown at `scale`, beyond those that are found anyway."""
-        found = found_share(self.sizes, np.asarray(scale, np.float32), self.settings.object_px)
-        gain: NDArray[np.float32] = self.evidence.mass * np.maximum(found - self.already, 0)
+        found = found_share(self.sizes, np.full(1, scale, np.float32), self.settings.object_px)
+        gain: NDArray[np.float32] = self.evidence.mass * np.maximum(found - self.already, 0)[:, None]
         return gain
 
     def _scales_of(self, regions: Sequence[Region]) -> NDArray[np.float32]:
@@ -255,8 +257,9 @@ class _Work:
 
     def _value(self, plan: Plan) -> float:
         """How many more objects a plan finds than the full frame alone, less what its canvases must bring."""
-        scales = self._scales_of(plan.regions)
-        found = float(self._gain(np.maximum(scales, 1e-3)).sum())
+        scales = np.maximum(self._scales_of(plan.regions), np.float32(1e-3))
+        share = found_share(self.sizes[:, None], scales, self.settings.object_px) - self.already[:, None]
+        found = float((self.evidence.mass * np.maximum(share, 0)).sum())
         return found - self.settings.worth * self.expected * plan.canvases
 
     def _offer(self, size: float) -> _Offer:
@@ -265,10 +268,10 @@ class _Work:
         scale = np.clip(np.float32(size) / self.sizes, self.least_scale, _LARGEST_SCALE)
         more = found_share(self.sizes, scale, settings.object_px) - self.already
         area = np.square(scale * np.float32(self.evidence.cell))
-        worth = (mass * (more / area)).ravel()
+        worth = (mass * (more / area)[:, None]).ravel()
         useful = np.flatnonzero(worth > self.by_pixel)
         order = useful[np.argsort(-worth[useful], kind="stable")]
-        spent = np.cumsum(area.ravel()[order])
+        spent = np.cumsum(area[order // mass.shape[1]])
         return _Offer(size, scale, order, worth[order], spent)
 
     def _choose(self, threshold: float | None, room: float) -> _Choice:

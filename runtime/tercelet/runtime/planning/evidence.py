@@ -21,9 +21,6 @@ _REACH = 3
 _SHARED = 0.8
 # Sizes: which part of the known ones is taken for typical, and how many there must be to fit a slope.
 _QUANTILE = 0.3
-# Cells around one whose sizes count there, and how much trust it takes to move from the row's size.
-_SIZE_REACH = 1
-_DOUBT = 0.005
 _ENOUGH = 12
 
 
@@ -32,7 +29,7 @@ class Evidence:
 
     height, width: the frame in pixels. cell: side of a cell in pixels. mass: (gh, gw) float32, objects
     expected in a cell. size: (gh, gw) float32, the side (square root of the area) of a typical object there
-    in frame pixels, 0 where nobody knows. trust: (gh, gw) float32, how much that size may be believed, 0..1.
+    in frame pixels, 0 where nobody knows.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -42,14 +39,12 @@ class Evidence:
         shape = -(-height // self.cell), -(-width // self.cell)
         self.mass = np.zeros(shape, np.float32)
         self.size = np.zeros(shape, np.float32)
-        self.trust = np.zeros(shape, np.float32)
         self._best = np.zeros(shape, np.float32)
 
     def start(self) -> None:
         """Forget the last frame."""
         self.mass.fill(0)
         self.size.fill(0)
-        self.trust.fill(0)
 
     def add_boxes(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], *, power: float, spread: int = 0
@@ -72,7 +67,7 @@ class Evidence:
         share = np.power(scores, np.float32(power)) * np.float32(1 / (1 + 2 * spread) ** 2)
         for down in range(-spread, spread + 1):
             for right in range(-spread, spread + 1):
-                self._strongest(rows + down, columns + right, share, sides, scores)
+                self._strongest(rows + down, columns + right, share, sides)
 
     def _strongest(
         self,
@@ -80,13 +75,12 @@ class Evidence:
         columns: NDArray[np.intp],
         masses: NDArray[np.float32],
         sides: NDArray[np.float32],
-        scores: NDArray[np.float32],
     ) -> None:
         inside = (rows >= 0) & (rows < self.mass.shape[0]) & (columns >= 0) & (columns < self.mass.shape[1])
         better = np.flatnonzero(inside)[::-1]  # of several values for a cell the one written last stays
         better = better[masses[better] > self.mass[rows[better], columns[better]]]
         at = rows[better], columns[better]
-        self.mass[at], self.size[at], self.trust[at] = masses[better], sides[better], scores[better]
+        self.mass[at], self.size[at] = masses[better], sides[better]
 
     def add_density(self, density: DensityMap) -> None:
         """What a density network counts; it says nothing of sizes. Negative densities count as nothing.
@@ -120,18 +114,6 @@ class Evidence:
         np.multiply(self.mass, np.float32(1 - _SHARED), out=self.mass)
         wide *= np.float32(_SHARED)
         self.mass += wide
-
-    def typical_sizes(self, default: float) -> NDArray[np.float32]:
-        """(gh, gw) the side of a typical object around each cell, in frame pixels.
-
-        Where there are sizes to be believed nearby it is their mean, in the logarithm; elsewhere what
-        `row_sizes` says.
-        """
-        rows = np.log(self.row_sizes(default))[:, None]
-        trust = np.square(self.trust)
-        off = trust * (np.log(np.maximum(self.size, 1)) - rows)
-        near = _box_mean(_box_mean(trust, _SIZE_REACH), _SIZE_REACH) + np.float32(_DOUBT)
-        return np.exp(rows + _box_mean(_box_mean(off, _SIZE_REACH), _SIZE_REACH) / near)  # type: ignore[no-any-return]
 
     def row_sizes(self, default: float) -> NDArray[np.float32]:
         """(gh,) the side of a small object in each row of cells, in frame pixels; `default` if none is known.

@@ -31,25 +31,25 @@ class CellBox(NamedTuple):
 class Prices:
     """What a rectangle costs: its area on a canvas, borders included.
 
-    scales: canvas pixels a cell, by row and column; that of the middle cell counts. around: canvas pixels
+    scales: canvas pixels a cell, by row of cells; that of the middle row counts. around: canvas pixels
     that both sides are longer by. largest: (width, height) in canvas pixels of what can be looked at in one
     piece, the borders included.
     """
 
-    scales: Sequence[Sequence[float]]
+    scales: Sequence[float]
     around: float
     largest: tuple[float, float]
 
     def of(self, box: CellBox) -> float:
         """Canvas pixels that a rectangle takes."""
         left, top, right, bottom = box
-        scale = self.scales[(top + bottom) // 2][(left + right) // 2]
+        scale = self.scales[(top + bottom) // 2]
         return ((right - left) * scale + self.around) * ((bottom - top) * scale + self.around)
 
     def fits(self, box: CellBox) -> bool:
         """Whether it can be looked at in one piece."""
         left, top, right, bottom = box
-        scale = self.scales[(top + bottom) // 2][(left + right) // 2]
+        scale = self.scales[(top + bottom) // 2]
         wide, high = (right - left) * scale + self.around, (bottom - top) * scale + self.around
         return wide <= self.largest[0] and high <= self.largest[1]
 
@@ -161,8 +161,7 @@ class _Grid:
                     bits |= here
                     low, high = (bits & -bits).bit_length() - 1, bits.bit_length()
                 length = (line - begin) * step + 1
-                across, middle = (low + high) // 2, (begin + line + 1) // 2
-                scale = scales[across][middle] if along else scales[middle][across]
+                scale = scales[(low + high) // 2 if along else (begin + line + 1) // 2]
                 price = ((high - low) * scale + around) * (length * scale + around)
                 latest = price, high - low + length
             found.append(latest)
