@@ -196,9 +196,9 @@ def test_the_share_found_grows_with_the_side_and_is_two_of_three_at_object_px() 
     assert share[-1] == pytest.approx(1)
 
 
-def prices_of(rows: Sequence[float], columns: int, around: float, largest: tuple[float, float]) -> Prices:
+def prices_of(rows: Sequence[float], around: float, largest: tuple[float, float]) -> Prices:
     """Of one scale a row of cells."""
-    return Prices([[scale] * columns for scale in rows], around, largest)
+    return Prices(rows, around, largest)
 
 
 def wanted_of(seed: int, shape: tuple[int, int], filled: float) -> NDArray[np.bool_]:
@@ -223,7 +223,7 @@ def test_every_wanted_cell_lies_in_exactly_one_rectangle(
     largest: tuple[float, float],
 ) -> None:
     wanted = wanted_of(seed, shape, filled)
-    prices = prices_of(np.linspace(*scales, shape[0]).tolist(), shape[1], around, largest)
+    prices = prices_of(np.linspace(*scales, shape[0]).tolist(), around, largest)
     boxes = rectangles_of(wanted, prices)
     times = np.zeros(shape, int)
     for box in boxes:
@@ -240,7 +240,7 @@ def test_every_wanted_cell_lies_in_exactly_one_rectangle(
 
 
 def test_two_far_cells_are_two_rectangles_and_two_near_ones_are_one() -> None:
-    prices = prices_of([10.0] * 20, 30, 20, (400, 400))
+    prices = prices_of([10.0] * 20, 20, (400, 400))
     wanted = np.zeros((20, 30), bool)
     wanted[2, 3] = wanted[2, 4] = True
     assert rectangles_of(wanted, prices) == [CellBox(3, 2, 5, 3)]
@@ -249,7 +249,7 @@ def test_two_far_cells_are_two_rectangles_and_two_near_ones_are_one() -> None:
 
 
 def test_what_does_not_fit_is_cut_until_it_does() -> None:
-    prices = prices_of([10.0] * 8, 8, 2, (22, 22))
+    prices = prices_of([10.0] * 8, 2, (22, 22))
     boxes = rectangles_of(np.ones((8, 8), bool), prices)
     assert all(prices.fits(box) for box in boxes)
     assert len(boxes) == 16
