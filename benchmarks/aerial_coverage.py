@@ -86,18 +86,18 @@ def planners_of(
         elif choice.evidence == "truth":
             planners[choice.name] = _oracle(choice)
         else:
-            pipeline = opened.enter_context(
-                open_pipeline(
-                    bundle,
-                    threads=1,
-                    plan="dmnet" if choice.name.startswith("dmnet") else "canvas",
-                    density=density if "density" in choice.evidence else None,
-                    evidence=choice.evidence.split("+"),
-                    canvases=choice.canvases,
-                    object_px=choice.object_px,
-                    object_size=choice.object_size,
-                )
-            )
+            options: dict[str, Any] = {"canvases": choice.canvases}
+            if choice.name.startswith("dmnet"):
+                options |= {"plan": "dmnet", "density": density}
+            else:
+                options |= {
+                    "plan": "canvas",
+                    "density": density if "density" in choice.evidence else None,
+                    "evidence": choice.evidence.split("+"),
+                    "object_px": choice.object_px,
+                    "object_size": choice.object_size,
+                }
+            pipeline = opened.enter_context(open_pipeline(bundle, threads=1, **options))
             planners[choice.name] = _of_pipeline(pipeline)
     return planners
 

@@ -54,16 +54,14 @@ def run(
 ) -> dict[str, NDArray[Any]]:
     """Times in ms and what was planned, of each frame after the warm-up."""
     rows: dict[str, list[float]] = {}
-    with open_pipeline(
-        options.bundle,
-        threads=options.threads,
-        plan=plan,
-        evidence=evidence.split("+"),
-        density=options.density if "density" in evidence else None,
-        object_px=options.object_px,
-        object_size=options.object_size,
-        **chosen,
-    ) as pipeline:
+    if plan == "canvas":
+        chosen |= {
+            "evidence": evidence.split("+"),
+            "density": options.density if "density" in evidence else None,
+            "object_px": options.object_px,
+            "object_size": options.object_size,
+        }
+    with open_pipeline(options.bundle, threads=options.threads, plan=plan, **chosen) as pipeline:
         for number, frame in enumerate(tiled_frames(options.clip, options.tiles, limit)):
             start, cpu = time.perf_counter(), time.process_time()
             found = pipeline(frame)

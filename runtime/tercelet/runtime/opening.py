@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from tercelet.runtime.fusion import FusionName
 from tercelet.runtime.given_path import given_path
 from tercelet.runtime.golden import check_density_golden
 from tercelet.runtime.golden import check_golden as run_golden_check
-from tercelet.runtime.pipelines.aerial_options import options_from_record, with_overrides
+from tercelet.runtime.pipelines.aerial_options import AerialOptions, options_from_record, with_overrides
 from tercelet.runtime.pipelines.density_crops import DensityCropsPipeline
 from tercelet.runtime.pipelines.density_source import DensitySource
 from tercelet.runtime.pipelines.pipeline import Pipeline
@@ -79,13 +79,9 @@ def open_pipeline(
     folder = Path(path)
     manifest = read_manifest(folder)
     overrides = Overrides(score_threshold, iou_threshold, max_detections, class_agnostic)
-    if density is not None and evidence is None and plan in (None, "canvas"):
-        evidence = ("density",)
-    if isinstance(evidence, str):
-        evidence = (evidence,)
     given = {
         "plan": plan,
-        "evidence": None if evidence is None else tuple(evidence),
+        "evidence": _evidence(evidence, plan, density),
         "canvases": canvases,
         "budget_ms": budget_ms,
         "threshold": density_threshold,
@@ -95,22 +91,10 @@ def open_pipeline(
         "object_size": object_size,
     }
     beside = _density_folder(folder, manifest, density)
-    looks_closer = (
-        manifest.pipeline == "density_crops"
-        or density is not None
-        or any(value is not None for value in given.values())
-    )
-    closer = None
-    if looks_closer:
-        closer = with_overrides(options_from_record(manifest.aerial, has_density=beside is not None), **given)
-        if density is not None and not closer.asks_density:
-            raise InputError(
-                f"density: plan {closer.plan} with evidence {', '.join(closer.evidence)} never asks a "
-                "density network; leave it out, or take plan canvas with evidence density, or plan dmnet"
-            )
-        if max_detections is None:
-            most = max((manifest.postprocess or Postprocess()).max_detections, AERIAL_DETECTIONS)
-            overrides = replace(overrides, max_detections=most)
+    closer = _looking_closer(manifest, given, density=density, has_density=beside is not None)
+    if closer is not None and max_detections is None:
+        most = max((manifest.postprocess or Postprocess()).max_detections, AERIAL_DETECTIONS)
+        overrides = replace(overrides, max_detections=most)
     postprocess = overrides.apply(manifest.postprocess or Postprocess())
     options = SessionOptions(threads=threads, spinning=spinning, device=device, native_ops=native_ops)
     with ExitStack() as opened:
@@ -122,19 +106,40 @@ def open_pipeline(
         if closer is None:
             pipeline = SinglePipeline(manifest, session, postprocess=postprocess, color=color)
         else:
-            source = None if beside is None else _density_source(beside, options, check=check_golden)
-            if source is not None:
+            source = None
+            if beside is not None and closer.asks_density:
+                source = _density_source(beside, options, check=check_golden)
                 opened.callback(source.close)
             pipeline = DensityCropsPipeline(
-                manifest,
-                session,
-                postprocess=postprocess,
-                options=closer,
-                density=source,
-                color=color,
+                manifest, session, postprocess=postprocess, options=closer, density=source, color=color
             )
         opened.pop_all()  # from here on the pipeline closes them
     return pipeline
+
+
+def _evidence(
+    evidence: Sequence[str] | None, plan: PlanName | None, density: str | Path | None
+) -> tuple[str, ...] | None:
+    """What was asked for as a tuple; a density network that was named is evidence where nothing else is."""
+    if evidence is None:
+        return ("density",) if density is not None and plan in (None, "canvas") else None
+    return (evidence,) if isinstance(evidence, str) else tuple(evidence)
+
+
+def _looking_closer(
+    manifest: Manifest, given: Mapping[str, object], *, density: str | Path | None, has_density: bool
+) -> AerialOptions | None:
+    """How the pipeline looks closer, None where neither the bundle nor the caller wants that."""
+    asked = density is not None or any(value is not None for value in given.values())
+    if manifest.pipeline != "density_crops" and not asked:
+        return None
+    closer = with_overrides(options_from_record(manifest.aerial, has_density=has_density), **given)
+    if density is not None and not closer.asks_density:
+        raise InputError(
+            f"density: plan {closer.plan} with evidence {', '.join(closer.evidence)} never asks a density "
+            "network; leave it out, or take plan canvas with evidence density, or plan dmnet"
+        )
+    return closer
 
 
 def open_single(
