@@ -190,7 +190,7 @@ class AerialRecord:
     plan: Literal["full", "grid", "dmnet", "canvas"] = "canvas"
     evidence: tuple[str, ...] = ("full",)
     canvases: int | None = None
-    object_px: float = 40.0
+    object_px: float = 50.0
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--evidence", metavar="A,B", help="what tells where objects are: full, density, previous"
     )
     parser.add_argument("--canvases", type=int, metavar="N", help="besides the full frame, at most")
-    parser.add_argument("--object-px", type=float, metavar="X", help="side of an object that is found (40)")
+    parser.add_argument("--object-px", type=float, metavar="X", help="side of an object that is found (50)")
     parser.add_argument("--overwrite", action="store_true", help="replace an older bundle of that name")
     parser.add_argument("--json", metavar="FILE", help="write what was made as JSON; - for stdout")
 

@@ -41,7 +41,7 @@ def add_aerial_arguments(parser: argparse.ArgumentParser, *, plan: bool = True) 
         "--object-px",
         type=float,
         metavar="X",
-        help="side of an object on a canvas at which the detector finds two of three (40; smaller for "
+        help="side of an object on a canvas at which the detector finds two of three (50; smaller for "
         "detectors trained on aerial pictures)",
     )
     group.add_argument(

@@ -34,7 +34,7 @@ class AerialOptions:
     threshold: float | None = None
     overlap: float = DEFAULT_OVERLAP
     fusion: FusionName = "nms"
-    object_px: float = 40.0
+    object_px: float = 50.0
     object_size: float | None = None
 
     def __post_init__(self) -> None:

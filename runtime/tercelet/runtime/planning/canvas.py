@@ -48,7 +48,7 @@ class CanvasSettings:
     bring at least this share of all objects expected.
     """
 
-    object_px: float = 40.0
+    object_px: float = 50.0
     object_size: float | None = None
     gutter: int = 12
     margin: float = 24.0
