@@ -31,6 +31,7 @@ _LEAST_ZOOM = 1.2
 _FILL = 0.85
 # Area of rectangles with margins over the area of the wanted cells in them: a first guess, then measured.
 _OVERHEAD = 3.5
+_LEAST_OVERHEAD = 1.5
 _CLOSE_ENOUGH = 0.8
 # Of what small regions promise by their scale, what remains without their surroundings: windows keep those.
 _CONTEXT = 0.7
@@ -112,9 +113,7 @@ class _Offer:
 @dataclass(frozen=True)
 class _Choice:
     """Wanted cells (gh, gw) and the scale of each row (gh,). margin: in canvas pixels. is_everything: no
-    useful cell is missing. gain: objects found in the wanted cells beyond those found anyway, less what
-    they must bring.
-    """
+    useful cell is missing."""
 
     wanted: NDArray[np.bool_]
     prices: Prices
@@ -122,7 +121,6 @@ class _Choice:
     margin: float
     is_everything: bool
     threshold: float
-    gain: float
 
     def scale_of(self, box: CellBox) -> float:
         return float(self.scale[(box.top + box.bottom) // 2])
@@ -174,8 +172,8 @@ class _Work:
         choice = self._choose(threshold, self.room / _OVERHEAD)
         windows = None if threshold is not None else self._windows(choice)
         value = self._value(windows) if windows else 0.0
-        # What packing may promise at most: every wanted cell at the scale that it wants.
-        if windows and value > _CONTEXT * choice.gain:
+        # More than this packing cannot promise.
+        if windows and value > _CONTEXT * self._best_offer(self.room / _LEAST_OVERHEAD)[0]:
             return self._with_left_out(windows, choice)
         boxes = rectangles_of(choice.wanted, choice.prices)
         filled = sum(map(choice.prices.of, boxes)) / self.room
@@ -274,8 +272,8 @@ class _Work:
         spent = np.cumsum(area[order // mass.shape[1]])
         return _Offer(size, scale, order, worth[order], spent)
 
-    def _choose(self, threshold: float | None, room: float) -> _Choice:
-        """The wanted cells of at most `room` canvas pixels, at the size that brings most."""
+    def _best_offer(self, room: float) -> tuple[float, _Offer, int]:
+        """What the best cells of at most `room` canvas pixels bring, the offer that they are of, how many."""
         best, chosen, count = -1.0, self.offers[0], 0
         for offer in self.offers:
             affordable = int(np.searchsorted(offer.spent, room, side="right"))
@@ -283,6 +281,11 @@ class _Work:
             net = float(areas @ (offer.worth[:affordable] - np.float32(self.by_pixel)))
             if net > best:
                 best, chosen, count = net, offer, affordable
+        return best, chosen, count
+
+    def _choose(self, threshold: float | None, room: float) -> _Choice:
+        """The wanted cells of at most `room` canvas pixels, at the size that brings most."""
+        _, chosen, count = self._best_offer(room)
         mass = self.evidence.mass
         wanted = np.zeros(mass.size, bool)
         wanted[chosen.order[:count]] = True
@@ -303,7 +306,6 @@ class _Work:
             scale=chosen.scale,
             margin=margin,
             is_everything=count == len(chosen.order),
-            gain=best,
             threshold=threshold if threshold is not None else _least(mass.ravel()[wanted], float(mass.max())),
         )
 
