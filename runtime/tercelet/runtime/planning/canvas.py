@@ -34,7 +34,7 @@ _OVERHEAD = 3.5
 _LEAST_OVERHEAD = 1.5
 _CLOSE_ENOUGH = 0.8
 # Of what small regions promise by their scale, what remains without their surroundings: windows keep those.
-_CONTEXT = 0.7
+_CONTEXT = 0.9
 # A rectangle may exceed a canvas by this much; its scale is then made smaller.
 _SQUEEZE = 1.12
 
