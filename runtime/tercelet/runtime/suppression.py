@@ -38,6 +38,8 @@ class Suppressor:
         goes too if an earlier one that stays covers more than the share `covered` of it.
         """
         alive = np.arange(len(boxes))
+        if len(alive) == 1:  # the usual number of most classes
+            return alive[:limit]
         kept: list[NDArray[np.intp]] = []
         left = len(boxes) if limit is None else limit
         while len(alive) and left > 0:
