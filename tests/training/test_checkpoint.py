@@ -14,7 +14,7 @@ from tercelet.contract.artefact import read_manifest
 from tercelet.contract.errors import CheckFailedError, InputError, MissingDependencyError
 from tercelet.contract.manifest import DEFAULT_CANDIDATES, Provenance
 from tercelet.contract.session import SessionOptions
-from tercelet.training import build, load_checkpoint, write_checkpoint
+from tercelet.training import build, load_checkpoint, round_checkpoint, write_checkpoint
 from tercelet.training.torch_session import TorchSession, candidate_count, open_session
 
 LABELS = ("car", "person")
@@ -112,6 +112,80 @@ def test_a_source_that_lacks_a_tensor_fails_the_check(detector: Any, tmp_path: P
     del source["model.0.conv.weight"]
     with pytest.raises(CheckFailedError, match=r"model\.0\.conv\.weight: is in the checkpoint but not in"):
         write_checkpoint(tmp_path / "c", detector, labels=LABELS, provenance=PROVENANCE, source=source)
+
+
+@pytest.mark.parametrize("name", ["yolov5n", "yolo11n-seam", "density-lite", "mcnn"])
+def test_stored_in_half_the_network_holds_what_the_file_holds_at_half_the_size(
+    name: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    made = build(name).eval()
+    before = {key: value.clone() for key, value in made.state_dict().items()}
+    labels = ("object",) if name in ("density-lite", "mcnn") else tuple(map(str, range(made.classes)))
+    for stored in ("fp32", "fp16"):
+        manifest = write_checkpoint(
+            tmp_path / stored, made, labels=labels, provenance=PROVENANCE, stored=stored
+        )
+    assert manifest.stored == read_manifest(tmp_path / "fp16").stored == "fp16"
+    assert read_manifest(tmp_path / "fp32").stored is None
+    sizes = [(tmp_path / stored / "weights.safetensors").stat().st_size for stored in ("fp16", "fp32")]
+    assert sizes[0] < 0.56 * sizes[1]
+    after, back = made.state_dict(), load_checkpoint(tmp_path / "fp16")[0].state_dict()
+    large = {key for key, value in made.named_parameters() if value.ndim >= 2}
+    for key, value in before.items():
+        wanted = value.half().float() if key in large else value
+        assert torch.equal(after[key], wanted), key
+        assert torch.equal(back[key], wanted), key
+        assert back[key].dtype == value.dtype
+
+
+def test_rounding_a_checkpoint_keeps_all_but_the_last_bits(checkpoint: Path, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    network, manifest = load_checkpoint(checkpoint)
+    write_checkpoint(
+        noted,
+        network,
+        labels=manifest.labels,
+        provenance=manifest.provenance,
+        canvas=(96, 128),
+        notes={"CARD.md": "# Card\n", "curve.png": b"\x89PNG"},
+    )
+    made = round_checkpoint(noted, tmp_path / "half")
+    assert (made.labels, made.preprocess, made.provenance) == (
+        manifest.labels,
+        read_manifest(noted).preprocess,
+        read_manifest(noted).provenance,
+    )
+    assert (tmp_path / "half" / "CARD.md").read_text() == "# Card\n"
+    assert (tmp_path / "half" / "curve.png").read_bytes() == b"\x89PNG"
+    again = round_checkpoint(tmp_path / "half", tmp_path / "again")
+    assert again.files == made.files
+
+
+def test_a_weight_beyond_half_precision_fails_the_check_and_changes_nothing(tmp_path: Path) -> None:
+    made = build("yolov5n", classes=2).eval()
+    with torch.no_grad():
+        made.get_parameter("model.0.conv.weight")[0, 0, 0, 0] = 1e6
+    before = state_of(made)
+    with pytest.raises(CheckFailedError, match=r"model\.0\.conv\.weight: .* up to 65504, .* got 1e\+06"):
+        write_checkpoint(tmp_path / "c", made, labels=LABELS, provenance=PROVENANCE, stored="fp16")
+    assert not list(tmp_path.iterdir())
+    assert all(np.array_equal(value, before[name]) for name, value in state_of(made).items())
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"stored": "int8"}, "stored: expected one of fp32, fp16, got 'int8'"),
+        ({"stored": "fp16", "source": {}}, "stored: expected fp32 together with a source"),
+    ],
+)
+def test_storage_that_cannot_be_had_is_refused(
+    options: dict[str, Any], match: str, detector: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=match):
+        write_checkpoint(tmp_path / "c", detector, labels=LABELS, provenance=PROVENANCE, **options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_changed_weight_file_is_refused_when_loaded(checkpoint: Path, tmp_path: Path) -> None:

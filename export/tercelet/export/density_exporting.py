@@ -28,6 +28,7 @@ from tercelet.export.onnx_from_density import OUTPUT_NAME, CanvasDensity, onnx_f
 from tercelet.runtime.backends.onnxruntime import open_runner
 from tercelet.runtime.golden import GOLDEN_FILE, write_density_golden
 from tercelet.runtime.opening import open_density_session
+from tercelet.training.checkpoint import Stored
 from tercelet.training.detectors.density_net import DensityNet
 
 MODEL_FILE = "model.onnx"
@@ -39,11 +40,13 @@ GOLDEN_CELLS = 1e-3
 
 @dataclass(frozen=True)
 class DensityRequest:
-    """preprocess: of the bundle. opset: None takes 18. canvases: (1, H, W, 3) uint8, three or more."""
+    """preprocess: of the bundle. opset: None takes 18. canvases: (1, H, W, 3) uint8, three or more. stored:
+    how large weights lie in the file, "fp32" or "fp16"."""
 
     preprocess: Preprocess
     opset: int | None
     canvases: Sequence[NDArray[np.uint8]]
+    stored: Stored = "fp32"
 
 
 def export_density(
@@ -63,7 +66,13 @@ def export_density(
     output, preprocess = Path(output), request.preprocess
     say(f"exporting {source.detector.name} at {preprocess.height}x{preprocess.width}")
     with new_artefact(output, kind="bundle", overwrite=overwrite) as folder:
-        graph = onnx_from_density(network, folder / MODEL_FILE, preprocess=preprocess, opset=request.opset)
+        graph = onnx_from_density(
+            network,
+            folder / MODEL_FILE,
+            preprocess=preprocess,
+            opset=request.opset,
+            stored=request.stored,
+        )
         say(f"comparing with torch on {len(request.canvases)} frames")
         parity = check_density_parity(network, folder / MODEL_FILE, request.canvases, preprocess=preprocess)
         say(f"every cell within {parity.cells_max:.2g} of the largest, counts within {parity.counts_max:.2g}")
@@ -77,6 +86,7 @@ def export_density(
             density=DensityRecord(network.cell),
             density_parity=parity,
             target=Target(backend="onnxruntime", precision="fp32", versions=_versions()),
+            stored=None if request.stored == "fp32" else request.stored,
         )
         manifest = finish_artefact(folder, manifest)
         canvas = synthetic_frame(0, height=preprocess.height, width=preprocess.width)[None]

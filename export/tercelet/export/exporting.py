@@ -37,10 +37,11 @@ from tercelet.export.density_exporting import DensityRequest, export_density, re
 from tercelet.export.onnx_from_detector import onnx_from_detector
 from tercelet.export.op_lowering import AUTO, lower_ops
 from tercelet.export.parity_check import Gates, check_batch, check_parity, parity_canvases
+from tercelet.export.passes.store_half import rounded_weights
 from tercelet.runtime.golden import GOLDEN_FILE, write_golden
 from tercelet.runtime.opening import open_session
 from tercelet.runtime.pipelines.aerial_options import MAXIMUM_CANVASES
-from tercelet.training.checkpoint import load_checkpoint
+from tercelet.training.checkpoint import STORED, Stored, load_checkpoint
 from tercelet.training.detectors.density_net import DensityNet
 
 MODEL_FILE = "model.onnx"
@@ -49,7 +50,7 @@ MAXIMUM_BATCH = MAXIMUM_CANVASES
 # The golden pair must also hold on another CPU and another version of the engine, not to the last bit.
 GOLDEN_PX = 0.5
 GOLDEN_SCORE = 5e-3
-Report = Callable[[str], None]
+Report = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class _Request:
     canvases: list[NDArray[np.uint8]]
     gates: Gates
     batch: int
+    stored: Stored
 
 
 def export(
@@ -80,13 +82,14 @@ def export(
     frames: Sequence[str | Path] | None = None,
     gate_px: float | None = None,
     gate_score: float | None = None,
+    stored: Stored = "fp32",
     overwrite: bool = False,
     report: Report | None = None,
 ) -> Path:
     """Export a checkpoint to a bundle for ONNX Runtime and return the bundle's folder.
 
     A density network takes checkpoint, output, target, precision, size (multiples of what it needs), opset,
-    frames, overwrite and report; what concerns boxes and custom ops is refused.
+    frames, stored, overwrite and report; what concerns boxes and custom ops is refused.
 
     output: default is the checkpoint's name with -bundle. size: canvas side, or (height, width), in pixels,
     multiples of 32 (MultiSEAM at least 224); default as the checkpoint says. opset: 17 to 20; None takes
@@ -99,12 +102,14 @@ def export(
     ones.
     gate_px, gate_score: the largest 99.9th percentile difference of a box coordinate in canvas pixels and of
     a score that passes; None takes 1e-3 px and 1e-4, raised to four times torch's own rounding where that is
-    larger. report: gets each step. Raises InputError, or CheckFailedError above a gate; then nothing is left
-    on disk.
+    larger. stored: "fp16" halves the file: large weights lie in it in half precision, arithmetic is as
+    before; for checkpoints written so the graph stays within the gates, others are rounded, which the gates
+    seldom let pass. report: gets each step. Raises InputError, or CheckFailedError above a gate; then nothing
+    is left on disk.
     """
     checkpoint = Path(checkpoint)
     say = report or (lambda line: None)
-    _check_options(target, precision, candidates, batch)
+    _check_options(target, precision, stored, candidates, batch)
     detector, manifest = load_checkpoint(checkpoint)
     preprocess = _canvas_for(manifest.preprocess, size)
     detector.check_size(preprocess.height, preprocess.width)
@@ -112,6 +117,11 @@ def export(
         output = checkpoint.resolve().name.removesuffix("-checkpoint") + "-bundle"
     output = check_output_free(output, kind="bundle", overwrite=overwrite)
     canvases = parity_canvases(frames, preprocess)
+    if stored == "fp16" and (rounded := rounded_weights(detector)):
+        say(
+            f"{rounded} weights hold no numbers of half precision and are rounded: a checkpoint that is "
+            "stored in fp16 needs no rounding (tercelet.training.round_checkpoint)"
+        )
     if isinstance(detector, DensityNet):
         refuse_detector_options(
             detector.detector,
@@ -123,14 +133,14 @@ def export(
             batch=batch is not None,
             density=density is not None,
         )
-        wanted = DensityRequest(preprocess, opset, canvases)
+        wanted = DensityRequest(preprocess, opset, canvases, stored)
         return export_density(detector, manifest, output, wanted, overwrite=overwrite, say=say)
     if density is not None:
         check_density_bundle(density)
     if batch is None:
         batch = 1 if density is None else AERIAL_BATCH
     gates = Gates(gate_px, gate_score)
-    request = _Request(preprocess, opset, op_form, inline_ops, candidates, canvases, gates, batch)
+    request = _Request(preprocess, opset, op_form, inline_ops, candidates, canvases, gates, batch, stored)
     with new_artefact(output, kind="bundle", overwrite=overwrite) as folder:
         made = _write_bundle(folder, detector, manifest, request, say)
         if density is not None:
@@ -139,12 +149,14 @@ def export(
     return output
 
 
-def _check_options(target: str, precision: str, candidates: int, batch: int | None) -> None:
+def _check_options(target: str, precision: str, stored: str, candidates: int, batch: int | None) -> None:
     """InputError for the first one that is out of range."""
     if target != "onnxruntime":
         raise InputError(f"target: expected onnxruntime, got {target!r}")
     if precision != "fp32":
         raise InputError(f"precision: expected fp32, got {precision!r}")
+    if stored not in STORED:
+        raise InputError(f"stored: expected one of {', '.join(STORED)}, got {stored!r}")
     if candidates < 1:
         raise InputError(f"candidates: expected at least 1, got {candidates}")
     if batch is not None and not 1 <= batch <= MAXIMUM_BATCH:
@@ -177,6 +189,7 @@ def _write_graph(folder: Path, detector: Any, source: Manifest, request: _Reques
         candidates=request.candidates,
         opset=request.opset,
         batch=request.batch,
+        stored=request.stored,
     )
     network, lowering = _lower(folder, network, request, say)
     manifest = replace(
@@ -188,6 +201,7 @@ def _write_graph(folder: Path, detector: Any, source: Manifest, request: _Reques
         lowering=lowering,
         postprocess=source.postprocess or Postprocess(iou_threshold=detector.suppression_iou),
         target=Target(backend="onnxruntime", precision="fp32", versions=_versions()),
+        stored=None if request.stored == "fp32" else request.stored,
     )
     return finish_artefact(folder, manifest)
 

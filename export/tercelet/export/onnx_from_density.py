@@ -18,6 +18,7 @@ from tercelet.contract.preprocess import Preprocess
 from tercelet.export.onnx_from_detector import DEFAULT_OPSET, IR_VERSION, OPSETS
 from tercelet.export.passes.fold_batchnorm import fold_batchnorm
 from tercelet.export.passes.lower_to_opset_17 import lower_to_opset_17
+from tercelet.export.passes.store_half import half_weights, store_half
 from tercelet.export.passes.strip_metadata import strip_metadata
 from tercelet.export.tracing import INPUT_NAME, onnx_from_module
 from tercelet.training.detectors.density_net import DensityNet
@@ -42,12 +43,13 @@ class CanvasDensity(nn.Module):
 
 
 def onnx_from_density(
-    network: DensityNet, path: Path, *, preprocess: Preprocess, opset: int | None
+    network: DensityNet, path: Path, *, preprocess: Preprocess, opset: int | None, stored: str = "fp32"
 ) -> Network:
     """Export an eval-mode density network to `path` for one fixed canvas, and describe the graph.
 
-    opset: one of OPSETS; None takes 18. Raises InputError for a size or opset that cannot be had,
-    CheckFailedError where the exporter or the ONNX checker gives up.
+    opset: one of OPSETS; None takes 18. stored: "fp16" keeps large weights in half precision, see store_half.
+    Raises InputError for a size or opset that cannot be had, CheckFailedError where the exporter or the ONNX
+    checker gives up.
     """
     opset = DEFAULT_OPSET if opset is None else opset
     if opset not in OPSETS:
@@ -66,6 +68,8 @@ def onnx_from_density(
     model.producer_name = "tercelet"
     model.producer_version = ""
     strip_metadata(model)
+    if stored == "fp16":
+        store_half(model, half_weights(network, folded))
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:

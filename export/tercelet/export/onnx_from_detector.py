@@ -20,6 +20,7 @@ from tercelet.contract.preprocess import Preprocess
 from tercelet.export.passes.fold_batchnorm import fold_batchnorm
 from tercelet.export.passes.fuse_akconv import fuse_akconv
 from tercelet.export.passes.lower_to_opset_17 import lower_to_opset_17
+from tercelet.export.passes.store_half import half_weights, store_half
 from tercelet.export.passes.strip_metadata import strip_metadata
 from tercelet.export.tracing import INPUT_NAME, onnx_from_module
 from tercelet.ops.bindings.onnx import translation_table
@@ -58,11 +59,13 @@ def onnx_from_detector(
     candidates: int,
     opset: int | None,
     batch: int = 1,
+    stored: str = "fp32",
 ) -> Network:
     """Export an eval-mode detector to `path` for canvases of one fixed size, and describe the graph.
 
     batch: canvases in one run; above 1 the graph takes any number from 1 to that. candidates: K, cut to the
     number of (anchor, class) pairs. opset: one of OPSETS; None takes 18, or 19 where the detector has AKConv.
+    stored: "fp16" keeps large weights in half precision, see store_half.
     Custom ops are nodes without bodies; see op_lowering. Raises InputError for a size or opset that cannot be
     had, CheckFailedError where the exporter or the ONNX checker gives up.
     """
@@ -95,6 +98,8 @@ def onnx_from_detector(
     model.producer_version = ""
     strip_metadata(model)
     fuse_akconv(model)
+    if stored == "fp16":
+        store_half(model, half_weights(detector, folded))
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:

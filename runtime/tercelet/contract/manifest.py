@@ -208,7 +208,11 @@ class Golden:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder holds. `files` maps every other file of the folder to its sha256."""
+    """What a folder holds. `files` maps every other file of the folder to its sha256.
+
+    stored: "fp16" where the large weights lie in the file in half precision, None for float32. Arithmetic is
+    that of `target` either way.
+    """
 
     kind: Literal["checkpoint", "bundle"]
     detector: DetectorRecord
@@ -228,6 +232,7 @@ class Manifest:
     density: DensityRecord | None = None
     density_parity: DensityParity | None = None
     aerial: AerialRecord | None = None
+    stored: Literal["fp16"] | None = None
 
     def __post_init__(self) -> None:
         classes = self.detector.options.get("classes")

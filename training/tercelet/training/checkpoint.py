@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ _PROBE_SIDE = 64
 _COUNTER = "num_batches_tracked"
 
 State = Mapping[str, NDArray[Any]]
+Stored = Literal["fp32", "fp16"]
+STORED: tuple[Stored, ...] = ("fp32", "fp16")
 
 
 def write_checkpoint(
@@ -38,7 +40,8 @@ def write_checkpoint(
     provenance: Provenance,
     source: State | None = None,
     canvas: tuple[int, int] | None = None,
-    notes: Mapping[str, str] | None = None,
+    notes: Mapping[str, str | bytes] | None = None,
+    stored: Stored = "fp32",
     overwrite: bool = False,
 ) -> Manifest:
     """Write a detector or a density network as a checkpoint and return its manifest.
@@ -46,13 +49,18 @@ def write_checkpoint(
     labels: one for each class; DENSITY_LABELS for a density network. provenance: its image_size, made a
     multiple of what the network needs, becomes the canvas unless `canvas` (height, width in pixels) is given;
     with neither it is 640 px, or a density network's `default_canvas`. tensors and parameters are filled in.
-    source: the state that the network was loaded from. notes: further text files by name. The file is read
-    back and must equal the network's state, and `source` where there is one, to the last bit of float32; a
+    source: the state that the network was loaded from. notes: further files by name. The file is read back
+    and must equal the network's state, and `source` where there is one, to the last bit of float32; a
     forward pass on a small probe must be finite.
+    stored: "fp16" rounds every parameter of two or more dimensions to half precision, here and in the file,
+    so that figures measured with `detector` afterwards are those of the file; biases, norms and anchors stay
+    float32, and arithmetic does too. A `source` would then differ and is refused.
     Raises InputError or CheckFailedError; then nothing is left on disk.
     """
     _check_labels(output, detector, labels)
-    written = {name: v.detach().cpu().contiguous().numpy() for name, v in detector.state_dict().items()}
+    _check_stored(output, stored, source)
+    halves = _round_parameters(output, detector) if stored == "fp16" else {}
+    state = {name: v.detach().cpu().contiguous().numpy() for name, v in detector.state_dict().items()}
     height, width = _canvas_size(detector, canvas, provenance.image_size)
     manifest = Manifest(
         kind="checkpoint",
@@ -65,17 +73,18 @@ def write_checkpoint(
             None if isinstance(detector, DensityNet) else Postprocess(iou_threshold=detector.suppression_iou)
         ),
         density=DensityRecord(detector.cell) if isinstance(detector, DensityNet) else None,
+        stored=None if stored == "fp32" else stored,
     )
     with new_artefact(output, kind="checkpoint", overwrite=overwrite) as folder:
         path = folder / WEIGHTS_FILE
-        save_file(written, path, metadata={"format": "pt"})
+        save_file({**state, **halves}, path, metadata={"format": "pt"})
         read, _ = read_safetensors(path.read_bytes(), where=str(path))
-        _check_equal(read, written, what="the detector's state", output=output)
+        _check_equal(read, state, what="the detector's state", output=output)
         if source is not None:
             _check_equal(read, _matched(detector, read, source), what="the source's state", output=output)
         _check_probe(detector, output)
-        for name, text in (notes or {}).items():
-            (folder / name).write_text(text, encoding="utf-8")
+        for name, content in (notes or {}).items():
+            (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         return finish_artefact(folder, manifest)
 
 
@@ -101,6 +110,53 @@ def load_checkpoint(folder: str | Path) -> tuple[Detector | DensityNet, Manifest
             f"got {len(manifest.labels)}"
         )
     return detector, manifest
+
+
+def round_checkpoint(checkpoint: str | Path, output: str | Path, *, overwrite: bool = False) -> Manifest:
+    """Write a checkpoint anew with its weights in half precision, at half the size; returns the manifest.
+
+    Labels, canvas, provenance and further files stay. What the network finds may change a little: evaluate
+    the new one. Raises as `load_checkpoint` and `write_checkpoint` do.
+    """
+    folder = Path(checkpoint)
+    detector, manifest = load_checkpoint(folder)
+    others = [name for name in manifest.files if name != WEIGHTS_FILE]
+    return write_checkpoint(
+        output,
+        detector,
+        labels=manifest.labels,
+        provenance=manifest.provenance,
+        canvas=(manifest.preprocess.height, manifest.preprocess.width),
+        notes={name: verify_file(folder, manifest, name).read_bytes() for name in others},
+        stored="fp16",
+        overwrite=overwrite,
+    )
+
+
+def _check_stored(output: str | Path, stored: str, source: State | None) -> None:
+    if stored not in STORED:
+        raise InputError(f"{output}: stored: expected one of {', '.join(STORED)}, got {stored!r}")
+    if stored == "fp16" and source is not None:
+        raise InputError(
+            f"{output}: stored: expected fp32 together with a source, which the file must equal to the last "
+            "bit, got fp16; write it without source, or as fp32 and round_checkpoint it"
+        )
+
+
+@torch.no_grad()
+def _round_parameters(output: str | Path, detector: Detector | DensityNet) -> dict[str, NDArray[np.float16]]:
+    """Round in place, and the rounded ones in half precision; CheckFailedError for one beyond its range."""
+    large = {name: value for name, value in detector.named_parameters() if value.ndim >= 2}
+    halves = {name: value.detach().cpu().half().contiguous() for name, value in large.items()}
+    for name, half in halves.items():
+        if not bool(half.isfinite().all()):
+            raise CheckFailedError(
+                f"{output}: {name}: expected finite numbers up to 65504, which half precision can hold, got "
+                f"{float(large[name].abs().max()):g}; store it as fp32. Nothing was written"
+            )
+    for name, half in halves.items():
+        large[name].copy_(half)
+    return {name: half.numpy() for name, half in halves.items()}
 
 
 def _label_count(detector: Detector | DensityNet) -> int:

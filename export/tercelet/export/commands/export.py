@@ -60,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gate-px", type=float, help="99.9th percentile of boxes that passes, in pixels")
     parser.add_argument("--gate-score", type=float, help="99.9th percentile of scores that passes")
+    parser.add_argument(
+        "--stored",
+        choices=("fp32", "fp16"),
+        default="fp32",
+        help="how large weights lie in the file: fp16 halves it, and computes in fp32 all the same (fp32)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an older bundle of that name")
     parser.add_argument("--json", metavar="FILE", help="write what was made as JSON; - for stdout")
 
@@ -85,6 +91,7 @@ def execute(arguments: argparse.Namespace) -> int:
         frames=arguments.frames,
         gate_px=arguments.gate_px,
         gate_score=arguments.gate_score,
+        stored=arguments.stored,
         overwrite=arguments.overwrite,
         report=lambda line: print(line, file=sys.stderr),
     )

@@ -21,19 +21,41 @@ def fold_batchnorm(module: nn.Module) -> int:
         if isinstance(block, AKConv):
             folded += block.fold()
             continue
-        conv, norm = getattr(block, "conv", None), getattr(block, "bn", None)
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            _fold(conv, norm)
+        pair = _pair_of(block)
+        if pair is not None:
+            _fold(*pair)
             block.bn = nn.Identity()
             folded += 1
     return folded
 
 
+def folded_scales(module: nn.Module) -> dict[str, torch.Tensor]:
+    """By the name of a weight that `fold_batchnorm` would change: (outputs,) float64, what it multiplies."""
+    scales = {}
+    for name, block in module.named_modules():
+        if isinstance(block, AKConv) and isinstance(block.conv[1], nn.BatchNorm2d):
+            scales[f"{name}.conv.0.weight"] = _scale_of(block.conv[1])
+        elif not isinstance(block, AKConv) and (pair := _pair_of(block)) is not None:
+            scales[f"{name}.conv.weight"] = _scale_of(pair[1])
+    return scales
+
+
+def _pair_of(block: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d] | None:
+    conv, norm = getattr(block, "conv", None), getattr(block, "bn", None)
+    fits = isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    return (conv, norm) if fits else None  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def _scale_of(norm: nn.BatchNorm2d) -> torch.Tensor:
+    assert norm.running_var is not None
+    return norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+
+
 @torch.no_grad()
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    scale = _scale_of(norm)
     shift = norm.bias.double() - norm.running_mean.double() * scale
     bias = conv.bias.double() * scale if conv.bias is not None else torch.zeros_like(shift)
     conv.weight = nn.Parameter((conv.weight.double() * scale[:, None, None, None]).float())
