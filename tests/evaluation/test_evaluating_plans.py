@@ -164,7 +164,7 @@ def test_without_a_plan_nothing_is_new(
     assert list(record) == [
         *("protocol", "bundle", "dataset", "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
         *("recall", "per_class", "frames", "ground_truth", "detections", "left_out", "class_mapping"),
-        *("settings", "notes"),
+        *("settings", "notes", "best_f1"),
     ]
     assert record["settings"] == {"score": 0.001, "iou": 0.7, "max_detections": 300}
     assert main([*verb, "--recall-score", "0.5"]) == 2

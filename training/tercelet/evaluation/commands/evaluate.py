@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="pictures: ground truth left, detections right; with --plan a folder each, and recall_cost.svg",
     )
+    parser.add_argument(
+        "--plots",
+        metavar="DIR",
+        help="precision against recall, F1 against score, confusion matrix, as pictures and as JSON; "
+        "not with --plan",
+    )
     parser.add_argument("--json", metavar="FILE", help="the result as JSON; - for stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
@@ -61,7 +67,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Evaluate and print the table; with --json - the JSON alone."""
     from tercelet.contract.errors import InputError
     from tercelet.contract.json_output import STDOUT, check_json_place, write_json
-    from tercelet.evaluation.evaluating import evaluate
+    from tercelet.evaluation.evaluating import best_score_text, evaluate
     from tercelet.evaluation.plan_comparing import evaluate_plans
     from tercelet.evaluation.plan_result import plan_comparison_text
     from tercelet.evaluation.result import result_text
@@ -76,8 +82,12 @@ def execute(arguments: argparse.Namespace) -> int:
         if recall_score is not None:
             raise InputError("--recall-score: expected together with --plan, got no --plan")
         judged = evaluate(**options)
-        text, record = result_text(judged), judged.record()
+        text, record = f"{result_text(judged)}\n\n{best_score_text(judged.best_f1)}", judged.record()
     else:
+        if options.pop("plots") is not None:
+            raise InputError(
+                "--plots: expected without --plan, got both; plots show one run: evaluate without --plan"
+            )
         if recall_score is not None:
             options["recall_score"] = recall_score
         compared = evaluate_plans(plans=plans, **options)
