@@ -1,0 +1,1 @@
+"""Training of 2D detectors: samples, losses, the loop, and what people look at afterwards."""
