@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tercelet.training.building import build
     from tercelet.training.candidates import Candidates, TopCandidates
-    from tercelet.training.checkpoint import load_checkpoint, write_checkpoint
+    from tercelet.training.checkpoint import load_checkpoint, round_checkpoint, write_checkpoint
     from tercelet.training.density_training.train_density import train_density
+    from tercelet.training.detector_training.train_detector import train_detector
     from tercelet.training.detectors.families import DETECTORS, detector_names
     from tercelet.training.importing.import_weights import import_weights
     from tercelet.training.importing.weights import UpstreamWeights, read_weights
@@ -29,7 +30,9 @@ _MODULE_OF = {
     "load_checkpoint": "tercelet.training.checkpoint",
     "load_upstream": "tercelet.training.loading",
     "read_weights": "tercelet.training.importing.weights",
+    "round_checkpoint": "tercelet.training.checkpoint",
     "train_density": "tercelet.training.density_training.train_density",
+    "train_detector": "tercelet.training.detector_training.train_detector",
     "write_checkpoint": "tercelet.training.checkpoint",
 }
 
@@ -44,7 +47,9 @@ __all__ = [
     "load_checkpoint",
     "load_upstream",
     "read_weights",
+    "round_checkpoint",
     "train_density",
+    "train_detector",
     "write_checkpoint",
 ]
 

@@ -1,0 +1,66 @@
+"""Every family learns eight frames by heart, from weights drawn at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from square_frames import CLASSES, write_squares
+
+from tercelet.training import train_density, train_detector
+from tercelet.training.detector_training.recipe import Recipe
+from tercelet.training.detector_training.samples import Augmentation
+
+FRAMES = 8
+# A MultiSEAM head takes nothing smaller than 224 px, so it is given larger frames.
+SIZES = {"yolo11n-multiseam": 224, "yolo11n-seam": 224}
+SIZE = 128
+EPOCHS = 220
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "detector",
+    ["yolov5n", "yolov5n-akconv", "yolov8n", "yolo11n", "yolo11n-seam", "yolo11n-multiseam"],
+)
+def test_a_detector_learns_eight_frames_by_heart(tmp_path: Path, detector: str) -> None:
+    data = write_squares(tmp_path / "squares", FRAMES, side=128)
+    size = SIZES.get(detector, SIZE)
+    recipe = Recipe(
+        epochs=EPOCHS,
+        batch=FRAMES,
+        nominal_batch=FRAMES,
+        height=size,
+        width=size,
+        optimizer="adamw",
+        lr=4e-3,
+        schedule="cosine",
+        warmup_epochs=10,
+        close_mosaic=0,
+        ema_decay=0.98,
+        ema_ramp=30,
+        validate_every=20,
+    )
+    trained = train_detector(
+        detector,
+        data=data,
+        val=data,
+        output=tmp_path / "out",
+        class_map=CLASSES,
+        recipe=recipe,
+        augmentation=Augmentation(mosaic=0, hsv=(0, 0, 0), translate=0, scale=0),
+        workers=0,
+        cache="ram",
+    )
+    assert trained.ap50 >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_mcnn_counts_eight_frames_that_it_has_seen_within_five_percent(tmp_path: Path) -> None:
+    data = write_squares(tmp_path / "squares", FRAMES, side=128)
+    trained = train_density(
+        "mcnn", data=data, val=data, output=tmp_path / "out", epochs=300, size=128, batch=FRAMES, lr=1e-3
+    )
+    assert trained.best.count_error <= 0.05 * trained.best.objects
