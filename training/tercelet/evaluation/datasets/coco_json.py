@@ -26,13 +26,15 @@ def coco_dataset(path: str | Path, *, images: str | Path | None = None, limit: i
     Raises InputError with the path of the field that is wrong.
     """
     path = Path(path)
-    data = _load(path)
-    categories = _categories(data, path)
-    records = _images(data, path)
-    grouped = _annotations(data, path, categories, {record["id"] for record in records})
+    data = load_coco(path)
+    categories = category_table(data, path)
+    records = image_records(data, path)
+    grouped = annotations_by_image(data, path, categories, {record["id"] for record in records})
     records = records[:limit]
-    folder = _picture_folder(path, records, images)
-    parsed = [_image(record, folder / record["file_name"], grouped[record["id"]]) for record in records]
+    folder = picture_folder(path, records, images)
+    parsed = [
+        recorded_image(record, folder / record["file_name"], grouped[record["id"]]) for record in records
+    ]
     oversized = sum(int(np.count_nonzero(i.areas > _box_areas(i) * (1 + 1e-6) + 1e-6)) for i in parsed)
     notes = []
     if oversized:
@@ -47,7 +49,8 @@ def coco_dataset(path: str | Path, *, images: str | Path | None = None, limit: i
     )
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_coco(path: Path) -> dict[str, Any]:
+    """The object in the file with its three lists; InputError for anything else."""
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -67,7 +70,7 @@ def _load(path: Path) -> dict[str, Any]:
     return data
 
 
-def _categories(data: dict[str, Any], path: Path) -> dict[int, tuple[str, int]]:
+def category_table(data: dict[str, Any], path: Path) -> dict[int, tuple[str, int]]:
     """COCO id -> (name, index)."""
     found: dict[int, tuple[str, int]] = {}
     for index, item in enumerate(data["categories"]):
@@ -82,7 +85,8 @@ def _categories(data: dict[str, Any], path: Path) -> dict[int, tuple[str, int]]:
     return found
 
 
-def _images(data: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+def image_records(data: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """The entries of `images`, checked; InputError with the path of the field."""
     seen: set[int] = set()
     for index, item in enumerate(data["images"]):
         where = f"{path}: images[{index}]"
@@ -97,7 +101,7 @@ def _images(data: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     return list(data["images"])
 
 
-def _annotations(
+def annotations_by_image(
     data: dict[str, Any], path: Path, categories: dict[int, tuple[str, int]], images: set[int]
 ) -> dict[int, list[tuple[list[float], int, bool, float]]]:
     """image id -> (xyxy, category index, crowd, area) of each annotation."""
@@ -124,9 +128,10 @@ def _annotations(
     return grouped
 
 
-def _image(
+def recorded_image(
     record: dict[str, Any], picture: Path, annotations: list[tuple[list[float], int, bool, float]]
 ) -> DatasetImage:
+    """The frame of a record; its size is read from the picture where the record has none."""
     known = "width" in record and "height" in record
     return image_with_boxes(
         record["id"],
@@ -139,7 +144,8 @@ def _image(
     )
 
 
-def _picture_folder(path: Path, records: list[dict[str, Any]], images: str | Path | None) -> Path:
+def picture_folder(path: Path, records: list[dict[str, Any]], images: str | Path | None) -> Path:
+    """Where the pictures lie: `images`, or the first place near the file that has one; InputError for none."""
     if images is not None:
         places = [given_path(images, name="images")]
         if not places[0].is_dir():

@@ -82,7 +82,7 @@ def read_visdrone_annotation(path: str | Path) -> VisDroneAnnotation:
         raise InputError(
             f"{path}: expected a VisDrone annotation, got something unreadable: {error}"
         ) from error
-    rows = [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [annotation_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     table = np.array(rows, np.int64).reshape(-1, len(_COLUMNS))
     corner = table[:, :2]
     return VisDroneAnnotation(
@@ -111,7 +111,7 @@ def visdrone_dataset(folder: str | Path, *, limit: int | None = None) -> Dataset
         annotation = read_visdrone_annotation(annotations / f"{picture.stem}.txt")
         flat += int(np.count_nonzero(~annotation.has_extent))
         others += int(np.count_nonzero(annotation.categories == OTHERS))
-        images.append(_image(number, picture, annotation))
+        images.append(annotated_image(number, picture, annotation))
     notes = []
     if flat:
         notes.append(f"{flat} lines with a side of length 0 were left out")
@@ -129,7 +129,8 @@ def visdrone_dataset(folder: str | Path, *, limit: int | None = None) -> Dataset
     )
 
 
-def _image(number: int, picture: Path, annotation: VisDroneAnnotation) -> DatasetImage:
+def annotated_image(number: int, picture: Path, annotation: VisDroneAnnotation) -> DatasetImage:
+    """The frame with its objects, regions and boxes of score 0 kept apart; InputError for no picture."""
     objects = annotation.is_object & annotation.has_extent
     return image_with_boxes(
         number,
@@ -142,7 +143,8 @@ def _image(number: int, picture: Path, annotation: VisDroneAnnotation) -> Datase
     )
 
 
-def _row(line: str, where: str) -> list[int]:
+def annotation_row(line: str, where: str) -> list[int]:
+    """The eight integers of a line; InputError beginning with `where`."""
     texts = line.strip().removesuffix(",").split(",")
     try:
         values = [int(text) for text in texts]

@@ -35,9 +35,9 @@ def yolo_dataset(
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
-    description = _description(path)
-    pictures, notes = _pictures(folder, description, split)
-    categories = _categories(folder, description, labels)
+    description = description_at(path)
+    pictures, notes = pictures_of_split(folder, description, split)
+    categories = category_names(folder, description, labels)
     if not any(label_path(picture).is_file() for picture in pictures):
         raise InputError(
             f"{label_path(pictures[0])}: expected the labels of {pictures[0].name} there, got nothing, "
@@ -65,18 +65,21 @@ def label_path(picture: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _description(path: Path) -> DataYaml | None:
+def description_at(path: Path) -> DataYaml | None:
+    """The data.yaml at or in a path, None for a folder without one."""
     if path.is_dir():
         found = [path / name for name in ("data.yaml", "data.yml") if (path / name).is_file()]
         return read_data_yaml(found[0]) if found else None
     return read_data_yaml(path)
 
 
-def _pictures(folder: Path, description: DataYaml | None, split: str) -> tuple[list[Path], tuple[str, ...]]:
+def pictures_of_split(
+    folder: Path, description: DataYaml | None, split: str
+) -> tuple[list[Path], tuple[str, ...]]:
     """The pictures of a split, and notes on where they were found."""
     stated = description.splits.get(split) if description else None
     if description and stated:
-        places = _places(folder, description.path or ".", stated)
+        places = places_of_split(folder, description.path or ".", stated)
         place = next((place for place in places if place.exists()), None)
         if place is None:
             tried = ", ".join(map(str, places))
@@ -89,7 +92,7 @@ def _pictures(folder: Path, description: DataYaml | None, split: str) -> tuple[l
     return _pictures_by_layout(folder, split), ()
 
 
-def _places(folder: Path, root: str, stated: str) -> list[Path]:
+def places_of_split(folder: Path, root: str, stated: str) -> list[Path]:
     """Where a split may be, best first.
 
     Written by hand and by tools: from the folder of the file, from a working folder above it, or with a
@@ -133,7 +136,10 @@ def _listed_pictures(place: Path) -> list[Path]:
     return pictures
 
 
-def _categories(folder: Path, description: DataYaml | None, labels: Sequence[str] | None) -> tuple[str, ...]:
+def category_names(
+    folder: Path, description: DataYaml | None, labels: Sequence[str] | None
+) -> tuple[str, ...]:
+    """The names of the classes: those of data.yaml, of classes.txt, or `labels`; InputError for none."""
     if description and description.names:
         return description.names
     if (folder / "classes.txt").is_file():
@@ -159,13 +165,16 @@ def _read_labels(path: Path, categories: tuple[str, ...]) -> tuple[NDArray[np.in
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a YOLO label file, got something unreadable: {error}") from error
     rows = [
-        _row(line, categories, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()
+        label_row(line, categories, f"{path}:{number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
     ]
     table = np.array(rows, np.float64).reshape(-1, 5)
     return table[:, 0].astype(np.int64), table[:, 1:]
 
 
-def _row(line: str, categories: tuple[str, ...], where: str) -> list[float]:
+def label_row(line: str, categories: tuple[str, ...], where: str) -> list[float]:
+    """Class, centre and size of a line, normalised; InputError beginning with `where`."""
     texts = line.split()
     if len(texts) != 5:
         hint = "; polygons are not boxes" if len(texts) > 6 else ""

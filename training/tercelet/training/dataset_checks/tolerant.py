@@ -70,11 +70,11 @@ def _visdrone(folder: Path) -> tuple[Dataset, list[Problem]]:
         rows: list[list[int]] = []
         for line, where in _lines(file, problems):
             try:
-                rows.append(visdrone_txt._row(line, where))
+                rows.append(visdrone_txt.annotation_row(line, where))
             except InputError as error:
                 problems.append(_problem(where, error))
         try:
-            images.append(visdrone_txt._image(number, picture, _visdrone_annotation(rows)))
+            images.append(visdrone_txt.annotated_image(number, picture, _visdrone_annotation(rows)))
         except InputError as error:
             problems.append(Problem("unreadable picture", str(picture), str(error)))
     return Dataset(folder, "visdrone", "visdrone", VISDRONE_CATEGORIES, tuple(images)), problems
@@ -89,17 +89,17 @@ def _visdrone_annotation(rows: Sequence[Sequence[int]]) -> VisDroneAnnotation:
 def _yolo(path: Path, split: str) -> tuple[Dataset, list[Problem]]:
     problems: list[Problem] = []
     folder = path if path.is_dir() else path.parent
-    description = yolo_txt._description(path)
+    description = yolo_txt.description_at(path)
     listed = _listed_pictures(folder, description, split, problems)
-    pictures, notes = (listed, ()) if listed else yolo_txt._pictures(folder, description, split)
-    categories = yolo_txt._categories(folder, description, None)
+    pictures, notes = (listed, ()) if listed else yolo_txt.pictures_of_split(folder, description, split)
+    categories = yolo_txt.category_names(folder, description, None)
     images: list[DatasetImage] = []
     for number, picture in enumerate(pictures):
         rows: list[list[float]] = []
         file = yolo_txt.label_path(picture)
         for line, where in _lines(file, problems) if file.is_file() else ():
             try:
-                rows.append(yolo_txt._row(line, categories, where))
+                rows.append(yolo_txt.label_row(line, categories, where))
             except InputError as error:
                 problems.append(_problem(where, error))
         try:
@@ -116,7 +116,7 @@ def _listed_pictures(
     stated = description.splits.get(split) if description else None
     if description is None or stated is None or not stated.endswith(".txt"):
         return []
-    places = [p for p in yolo_txt._places(folder, description.path or ".", stated) if p.is_file()]
+    places = [p for p in yolo_txt.places_of_split(folder, description.path or ".", stated) if p.is_file()]
     found: list[Path] = []
     for line, where in _lines(places[0], problems) if places else ():
         picture = places[0].parent / line.strip()
@@ -138,15 +138,15 @@ def _yolo_image(number: int, picture: Path, rows: Sequence[Sequence[float]]) -> 
 
 
 def _coco(path: Path, folder: str | Path | None) -> tuple[Dataset, list[Problem]]:
-    data = coco_json._load(path)
-    categories = coco_json._categories(data, path)
-    records = coco_json._images(data, path)
+    data = coco_json.load_coco(path)
+    categories = coco_json.category_table(data, path)
+    records = coco_json.image_records(data, path)
     known = {record["id"] for record in records}
     problems: list[Problem] = []
     grouped: dict[int, list[tuple[list[float], int, bool, float]]] = defaultdict(list)
     for index, item in enumerate(data["annotations"]):
         try:
-            for image, parsed in coco_json._annotations(
+            for image, parsed in coco_json.annotations_by_image(
                 {"annotations": [item]}, path, categories, known
             ).items():
                 grouped[image] += parsed
@@ -167,12 +167,12 @@ def _coco_image(
     problems: list[Problem],
 ) -> DatasetImage | None:
     try:
-        picture = coco_json._picture_folder(path, [record], folder) / record["file_name"]
+        picture = coco_json.picture_folder(path, [record], folder) / record["file_name"]
     except InputError as error:
         problems.append(Problem("missing picture", record["file_name"], str(error)))
         return None
     try:
-        return coco_json._image(record, picture, grouped[record["id"]])
+        return coco_json.recorded_image(record, picture, grouped[record["id"]])
     except InputError as error:
         problems.append(Problem("unreadable picture", str(picture), str(error)))
         return None
