@@ -145,7 +145,7 @@ def recorded_image(
 
 
 def picture_folder(path: Path, records: list[dict[str, Any]], images: str | Path | None) -> Path:
-    """Where the pictures lie: `images`, or the first place near the file that has one; InputError for none."""
+    """Where the pictures lie: `images`, or the first place near the file with one; InputError for none."""
     if images is not None:
         places = [given_path(images, name="images")]
         if not places[0].is_dir():
