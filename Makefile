@@ -4,10 +4,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check coverage format clean
+.PHONY: demo demo-weights test check coverage format clean
 
 demo: $(STAMP)
 	$(BIN)/tercelet demo $(DEMO_ARGS)
+
+# Makes the weights that the demo shows anew, from nothing: about 80 minutes on two cores.
+demo-weights: $(STAMP)
+	$(BIN)/python -m tercelet.export.demonstration.weights_recipe build/demo-weights
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not gpu" $(TEST_ARGS)

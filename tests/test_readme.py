@@ -32,6 +32,7 @@ def blocks(language: str) -> Iterator[str]:
 
 FRAMES = 5
 HAS_COMPILER = bool(shutil.which("cmake") and shutil.which("g++"))
+TRAINED = ("scenes-checkpoint/CARD.md", "tuned-checkpoint/predictions.png", "plots/confusion.png")
 AERIAL = ("aerial.jsonl", "aerial/flight.mp4", "plans/recall_cost.svg", "prepared", "drone/flight.mp4")
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
 
@@ -105,6 +106,7 @@ def test_every_tercelet_command_and_the_python_of_the_readme_run_in_order(
         "drawn/flight.mp4",
         "wide-bundle",
         *AERIAL,
+        *TRAINED,
     ):
         assert Path(name).exists()
     assert all(Path(name).exists() for name in AERIAL)

@@ -173,7 +173,7 @@ def test_training_goes_on_from_a_checkpoint_and_from_a_weight_file(frames: Path,
     [
         (
             {"detector": "yolov5n"},
-            r"yolov5n: only density networks are trained so far \(mcnn, density-lite\)",
+            r"yolov5n: expected a density network \(mcnn, density-lite\)",
         ),
         ({"detector": "density-light"}, "unknown detector 'density-light': did you mean density-lite"),
         ({"epochs": 0}, "epochs: expected at least 1, got 0"),

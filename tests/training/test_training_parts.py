@@ -158,9 +158,10 @@ def test_joined_data_sets_need_the_same_categories_or_a_class_map(tmp_path: Path
     (yolo / "images" / "train" / "a.png").write_bytes((visdrone / "images" / "000.png").read_bytes())
     (yolo / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.25 0.25\n")
     with pytest.raises(InputError, match="expected the categories of the first data set"):
-        open_training_data([visdrone, yolo])
-    joined = open_training_data([visdrone, yolo], class_map={"blue": "people"})
-    assert joined.frames == 4
+        open_training_data([visdrone, yolo], val=visdrone)
+    both = {"yellow": "pedestrian", "blue": "people"}  # the second data set has no pedestrians
+    joined = open_training_data([visdrone, yolo], val=visdrone, class_map=both)
+    assert joined.frames == 5
     assert joined.objects()["blue"] >= 1
     one = replace(joined.training[1])
     assert len(one.images) == 1

@@ -65,6 +65,14 @@ def label_path(picture: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
+def has_split(path: Path, split: str) -> bool:
+    """Whether a YOLO data set speaks of a split: its data.yaml names it, or a folder does."""
+    description = description_at(path)
+    folder = path if path.is_dir() else path.parent
+    stated = description is not None and bool(description.splits.get(split))
+    return stated or (folder / "images" / split).is_dir() or (folder / split / "images").is_dir()
+
+
 def description_at(path: Path) -> DataYaml | None:
     """The data.yaml at or in a path, None for a folder without one."""
     if path.is_dir():

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tercelet.contract.artefact import read_manifest
 from tercelet.contract.errors import InputError
 from tercelet.contract.json_output import STDOUT, check_json_place, write_json
 from tercelet.contract.manifest import Manifest
+from tercelet.training.commands.detector_options import options_from
 
 SUMMARY = "import upstream weights (.pt, .pth, .safetensors, .h5) without running what is in them"
 REQUIRES = (("torch", "train"), ("safetensors", "train"))
@@ -56,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
         detector=arguments.detector,
         output=place,
         classes=arguments.classes,
-        options=_options(arguments.option),
+        options=options_from(arguments.option),
         labels=arguments.labels,
         licence=arguments.licence,
         overwrite=arguments.overwrite,
@@ -67,26 +65,6 @@ def execute(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, {"output": str(output), "manifest": asdict(manifest)})
     print(_summary(output, manifest), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
     return 0
-
-
-def _options(texts: Sequence[str]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for name, value in map(_option, texts):
-        if name in options or name == "classes":
-            raise InputError(f"--option {name}: expected once at most, and classes as --classes N")
-        options[name] = value
-    return options
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """Name and value of NAME=VALUE; the value as JSON where it is JSON, else as text."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise InputError(f"--option: expected NAME=VALUE, got {text!r}; for example --option grid=xy")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _check_apart(place: Path, *, weights: Path, output: Path) -> None:

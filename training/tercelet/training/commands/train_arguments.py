@@ -27,6 +27,9 @@ DETECTOR_ONLY = (
     "freeze",
     "patience",
     "validate_every",
+    "check",
+    "momentum",
+    "option",
     "workers",
     "cache",
     "threads",
@@ -87,6 +90,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--images", metavar="DIR", help="COCO: where the pictures lie")
     data.add_argument("--split", help="YOLO: which split to train on (train); val is validated on")
     data.add_argument("--class-map", metavar="FILE", help="JSON of label to categories: the classes to learn")
+    data.add_argument("--check", action="store_true", help="read every picture, report, and train nothing")
     data.add_argument("--strict", action="store_true", help="refuse data with any problem")
     data.add_argument("--workers", type=int, metavar="N", help="processes that prepare images (2)")
     data.add_argument("--cache", choices=("off", "ram", "disk"), help="decoded frames (off)")
@@ -104,6 +108,7 @@ def _add_loop(group: argparse._ArgumentGroup) -> None:
         "--last-lr", type=float, metavar="SHARE", help="of the highest rate, at the end (0.01)"
     )
     group.add_argument("--warmup", type=float, metavar="EPOCHS", help="with a rising rate (3)")
+    group.add_argument("--momentum", type=float, help="of SGD, or the first beta of AdamW (0.937)")
     group.add_argument("--weight-decay", type=float, help="(0.0005)")
     group.add_argument("--clip-norm", type=float, help="largest norm of all gradients, 0 for any (10)")
     group.add_argument(
@@ -114,6 +119,12 @@ def _add_loop(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--amp", choices=("off", "bf16", "fp16"), help="arithmetic of the network (off)")
     group.add_argument(
         "--offset-lr", type=float, metavar="FACTOR", help="on the rate of AKConv's offsets (1)"
+    )
+    group.add_argument(
+        "--option",
+        action="append",
+        metavar="NAME=VALUE",
+        help="of the detector, e.g. anchors=[[[5,9],...],...] or grid=xy; may be given again",
     )
     group.add_argument("--freeze", type=int, metavar="LAYERS", help="first layers that stay as they are (0)")
     group.add_argument("--patience", type=int, metavar="EPOCHS", help="end after so many without a better AP")

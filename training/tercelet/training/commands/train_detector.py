@@ -12,6 +12,9 @@ from typing import Any
 from tercelet.contract.errors import InputError
 from tercelet.contract.json_output import STDOUT, write_json
 from tercelet.contract.preprocess import size_from_text
+from tercelet.training.commands.detector_options import options_from
+from tercelet.training.detector_training.data import DataPlaces
+from tercelet.training.detector_training.data_checks import checked_data
 from tercelet.training.detector_training.recipe import Recipe
 from tercelet.training.detector_training.samples import Augmentation, Windows
 from tercelet.training.detector_training.train_detector import TrainedDetector, train_detector
@@ -23,6 +26,7 @@ _RECIPE = {
     "lr": "lr",
     "last_lr": "last_lr",
     "schedule": "schedule",
+    "momentum": "momentum",
     "weight_decay": "weight_decay",
     "warmup": "warmup_epochs",
     "nominal_batch": "nominal_batch",
@@ -52,6 +56,8 @@ _OTHERS = ("format", "images", "split", "class_map", "workers", "cache", "stored
 
 def train(arguments: argparse.Namespace, *, report: Callable[[str], object]) -> int:
     """Run it with the options of the command line."""
+    if arguments.check:
+        return _check(arguments, report=report)
     trained = train_detector(
         arguments.detector,
         data=arguments.data,
@@ -66,6 +72,7 @@ def train(arguments: argparse.Namespace, *, report: Callable[[str], object]) -> 
         resume=arguments.resume,
         strict=arguments.strict,
         overwrite=arguments.overwrite,
+        options=options_from(arguments.option or ()),
         report=report,
         **_given(arguments, {name: name for name in _OTHERS}),
     )
@@ -73,6 +80,19 @@ def train(arguments: argparse.Namespace, *, report: Callable[[str], object]) -> 
         write_json(arguments.json, trained.record())
     if trained.leads:
         print(_summary(trained), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    return 0
+
+
+def _check(arguments: argparse.Namespace, *, report: Callable[[str], object]) -> int:
+    """Look at the data and say what is wrong; 1 where something is."""
+    places = DataPlaces(
+        arguments.data,
+        val=arguments.val,
+        **_given(arguments, {name: name for name in ("format", "images", "split", "class_map")}),
+    )
+    data = checked_data(places, strict=arguments.strict, say=report, decode=True)
+    objects = ", ".join(f"{name} {count}" for name, count in data.objects().items())
+    print(f"{data.frames} frames to train on, {objects}: no errors")
     return 0
 
 

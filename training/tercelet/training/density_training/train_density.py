@@ -128,8 +128,8 @@ def _check_request(
     family, _ = find_family(detector)
     if family.kind != "density":
         raise InputError(
-            f"{detector}: only density networks are trained so far ({', '.join(detector_names('density'))}); "
-            "import trained weights of a detector with tercelet import"
+            f"{detector}: expected a density network ({', '.join(detector_names('density'))}); detectors are "
+            "trained by train_detector"
         )
     for name, count in (("epochs", epochs), ("batch", batch)):
         if count < 1:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from tercelet.contract.manifest import Provenance
 from tercelet.evaluation.confusion import confusion_matrix
@@ -38,7 +37,6 @@ from tercelet.training.detector_training.running import CURVES_FILE, Reached, Ru
 from tercelet.training.detector_training.samples import ValidationView
 from tercelet.training.detector_training.starting import Start
 from tercelet.training.detector_training.validating import Validation, validate
-from tercelet.training.detectors.detector import Detector
 
 CLASS_MAP_FILE = "class_map.json"
 _SHOWN_VIEWS = 8
@@ -72,7 +70,6 @@ def finish_training(
     start: Start,
     stored: Literal["fp32", "fp16"],
     licence: str | None,
-    seconds: float,
     overwrite: bool,
 ) -> Finished:
     """Write the checkpoint with the best weights, and judge what is in it on the validation views.
@@ -86,22 +83,26 @@ def finish_training(
     with tempfile.TemporaryDirectory(dir=run.folder) as name:
         # Rounded first, so that what is judged is what the file holds.
         trial = Path(name) / "checkpoint"
-        provenance = _provenance(run, reached, licence=licence)
+        provenance = _provenance(run, reached, start=start, licence=licence)
         write_checkpoint(
             trial, detector, labels=run.data.labels, provenance=provenance, canvas=run.canvas, stored=stored
         )
+        device = run.processes.device
         validation = validate(
-            detector, reached.views, labels=run.data.labels, batch=run.recipe.batch, device=_device(detector)
+            detector.to(device),
+            reached.views,
+            labels=run.data.labels,
+            batch=max(run.recipe.batch // run.processes.count, 1),
+            device=device,
         )
+        detector.cpu()
         _save_plots(Path(name), validation, reached.views, run.data)
         for path in (*sorted(Path(name).glob("*.*")), *(run.folder / n for n in _FILES)):
             if path.is_file():
                 notes[path.name] = path.read_bytes()
     if run.data.class_map is not None:
         notes[CLASS_MAP_FILE] = json.dumps(run.data.class_map, indent=2) + "\n"
-    notes[MODEL_CARD_FILE] = model_card(
-        _card(run, reached, validation, start=start, licence=licence, seconds=seconds)
-    )
+    notes[MODEL_CARD_FILE] = model_card(_card(run, reached, validation, start=start, licence=licence))
     write_checkpoint(
         output,
         detector,
@@ -113,10 +114,6 @@ def finish_training(
         overwrite=overwrite,
     )
     return Finished(validation, tuple(notes))
-
-
-def _device(detector: Detector) -> torch.device:
-    return next(detector.parameters()).device
 
 
 def _save_plots(
@@ -148,16 +145,18 @@ def _predicted(index: int, validation: Validation, views: Sequence[ValidationVie
     )
 
 
-def _provenance(run: Run, reached: Reached, *, licence: str | None) -> Provenance:
+def _provenance(run: Run, reached: Reached, *, start: Start, licence: str | None) -> Provenance:
     names = " + ".join(_name(dataset) for dataset in run.data.training)
     recipe = run.recipe
+    begun = "" if start.source is None else f" from {Path(start.source).name}"
     return Provenance(
         source=f"{names} ({run.data.frames} frames)",
-        sha256=run.data.identity(),
+        sha256=run.data.training_sha256(),
         format="trained",
-        licence=licence,
+        licence=licence or start.licence,
         producer=(
-            f"tercelet {library_versions()['tercelet']}, epoch {reached.best_epoch} of {len(reached.rows)}: "
+            f"tercelet {library_versions()['tercelet']}, epoch {reached.best_epoch} of {len(reached.rows)}"
+            f"{begun}: "
             f"canvas {recipe.height}x{recipe.width}, batch {recipe.batch}, seed {recipe.seed}; "
             f"see {MODEL_CARD_FILE}"
         ),
@@ -171,7 +170,6 @@ def _card(
     *,
     start: Start,
     licence: str | None,
-    seconds: float,
 ) -> ModelCard:
     detector, data = reached.detector, run.data
     result = validation.result
@@ -189,7 +187,7 @@ def _card(
         parameters=sum(parameter.numel() for parameter in detector.parameters()),
         canvas=run.canvas,
         start="drawn at random" if start.source is None else start.text(),
-        licence=licence or "not stated",
+        licence=licence or start.licence or "not stated",
         intended_use="Pictures like those it was trained on. Judge it on your own before it flies.",
         limits=(
             f"Figures are those of {len(reached.views)} unaugmented {kind} of {run.canvas[1]}x"
@@ -197,19 +195,19 @@ def _card(
             "The epoch was chosen by the same views that the figures are of.",
         ),
         trained_on=DataFingerprint(
-            " + ".join(_name(d) for d in data.training), data.frames, data.objects(), data.identity()
+            " + ".join(_name(d) for d in data.training), data.frames, data.objects(), data.training_sha256()
         ),
         validated_on=DataFingerprint(
             _name(data.validation),
             len(data.validation.images),
             {name: item.ground_truth for name, item in result.per_class.items()},
-            data.identity(),
+            data.validation_sha256(),
         ),
         recipe=run.recipe_record(),
         seed=run.recipe.seed,
         versions=library_versions(),
         hardware=hardware_words(run.processes.device, processes=run.processes.count),
-        seconds=seconds,
+        seconds=sum(row.seconds for row in reached.rows),
         epochs=len(reached.rows),
         best_epoch=reached.best_epoch,
         metrics={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tercelet.contract.errors import CheckFailedError
+from tercelet.contract.errors import CheckFailedError, InputError
 from tercelet.training.detector_training.averaging import WeightAverage
 from tercelet.training.detector_training.losses import AnchorFreeLoss, AnchorLoss, Sharing, loss_for
 from tercelet.training.detector_training.optimizing import Schedule, make_optimizer
@@ -53,6 +54,7 @@ class Fitting:
         self, network: Detector, recipe: Recipe, processes: Processes, *, steps_per_epoch: int
     ) -> None:
         self.recipe, self.processes = recipe, processes
+        self._steps_per_epoch = steps_per_epoch
         freeze_layers(network, recipe.freeze)
         network = network.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
@@ -78,13 +80,15 @@ class Fitting:
         for batch, waited in _timed(batches):
             wanted = self.schedule.set(self.step, epoch)
             pending += 1
-            steps = pending >= wanted
+            # The last step changes the weights too, with the gradients of fewer images.
+            steps = pending >= wanted or sums.steps + 1 == self._steps_per_epoch
             parts = self._backward(batch, synchronised=steps)
-            if not bool(parts.isfinite().all()):
-                raise CheckFailedError(self._diverged(epoch, sums.steps))
-            if steps:
-                self._update()
+            is_finite = bool(parts.isfinite().all())
+            if steps and is_finite:
+                is_finite = self._update()
                 pending = 0
+            if self.processes.any(not is_finite):
+                raise CheckFailedError(self._diverged(epoch, sums.steps))
             self.step += 1
             sums.parts += parts
             sums.steps += 1
@@ -93,8 +97,6 @@ class Fitting:
             sums.waited += waited
             sums.seconds = perf_counter() - start
             report(sums.steps, sums)
-        if pending:
-            self._update()
         # The parts of each process differ; their mean is that of the whole batch.
         own = torch.cat((sums.parts, torch.tensor([float(sums.objects)], dtype=torch.float64)))
         joint = self.processes.total(own.to(self.processes.device)).cpu()
@@ -116,21 +118,27 @@ class Fitting:
             self.scaler.scale(found.total * self.processes.count).backward()  # type: ignore[no-untyped-call]
         return found.parts.detach().double().cpu()
 
-    def _update(self) -> None:
+    def _update(self) -> bool:
+        """Change the weights by the gradients summed so far; False, unchanged, where these are not finite.
+
+        With loss scaling that happens now and then and only lowers the scale.
+        """
         self.scaler.unscale_(self.optimizer)
-        if self.recipe.clip_norm > 0:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm or math.inf)
+        if not self.scaler.is_enabled() and not bool(norm.isfinite()):
+            return False
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
         self.average.update(self.network)
+        return True
 
     def _diverged(self, epoch: int, step: int) -> str:
-        amp = "" if self.recipe.amp == "off" else f" and amp ({self.recipe.amp})"
+        amp = "" if self.recipe.amp == "off" else f", or without amp ({self.recipe.amp})"
         return (
-            f"epoch {epoch + 1}, step {step + 1}: the loss is no finite number any more; lower lr (now "
-            f"{self.schedule.rate:g}) or lengthen the warm-up, and look at the data{amp}; what was reached "
-            "before this epoch is kept"
+            f"epoch {epoch + 1}, step {step + 1}: loss or gradients are no finite numbers any more; look at "
+            f"the data, and go on with --resume and a lower lr (now {self.schedule.rate:g}) or a longer "
+            f"warm-up{amp}; what was reached before this epoch is kept"
         )
 
 
@@ -161,7 +169,13 @@ def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch, float]]:
     iterator = iter(batches)
     while True:
         start = perf_counter()
-        batch = next(iterator, None)
+        try:
+            batch = next(iterator, None)
+        except InputError as error:
+            # A worker's error carries its whole traceback; what matters is its last line.
+            raise InputError(
+                str(error).strip().splitlines()[-1].partition("InputError: ")[2] or str(error)
+            ) from error
         if batch is None:
             return
         yield batch, perf_counter() - start

@@ -12,7 +12,14 @@ from tercelet.contract.errors import CheckFailedError
 from tercelet.training.detector_training.recipe import Recipe
 
 # How torch says on the CPU what OutOfMemoryError says on a GPU.
-_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "bus error", "shared memory")
+_SIGNS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bus error",
+    "shared memory",
+    "killed by signal",
+)
 
 
 @contextmanager

@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed
 from torch import Tensor
 
 from tercelet.contract.errors import InputError
+
+# The others wait while the leader validates and writes, which on a large data set takes its time.
+_PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Processes:
 
     def any(self, fact: bool) -> bool:
         """Whether it is true in any process."""
+        if self.count == 1:
+            return fact
         return bool(self.total(torch.tensor(float(fact), device=self.device)) > 0)
 
 
@@ -61,7 +67,7 @@ def started_processes(device: str) -> Iterator[Processes]:
         raise InputError("WORLD_SIZE is set, but RANK or MASTER_ADDR is not; start with torchrun")
     if device == "cuda":
         torch.cuda.set_device(place)
-    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(torch.distributed.get_rank(), torch.distributed.get_world_size(), place)
     finally:

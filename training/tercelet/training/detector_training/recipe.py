@@ -69,6 +69,9 @@ class Recipe:
         for name in ("close_mosaic", "freeze", "seed"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        for name in ("momentum", "ema_decay"):
+            if getattr(self, name) >= 1:
+                raise InputError(f"{name}: expected a number below 1, got {getattr(self, name)}")
         _check_choice("optimizer", self.optimizer, ("auto", "sgd", "adamw"))
         _check_choice("schedule", self.schedule, ("linear", "cosine"))
         _check_choice("amp", self.amp, ("off", "bf16", "fp16"))

@@ -46,7 +46,8 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What does not change from epoch to epoch. folder: for the state and what people look at meanwhile."""
+    """What does not change from epoch to epoch. folder: for the state and what people look at meanwhile.
+    weights_before: sha256 of what the training starts from."""
 
     data: TrainingData
     recipe: Recipe
@@ -57,6 +58,7 @@ class Run:
     workers: int
     cache: CacheName
     tensorboard: Path | None
+    weights_before: str
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -70,6 +72,7 @@ class Run:
             "augmentation": asdict(self.augmentation),
             "windows": None if self.windows is None else asdict(self.windows),
             "processes": self.processes.count,
+            "weights_before": self.weights_before,
         }
 
     def source(self) -> SampleSource:
@@ -142,16 +145,14 @@ class _Epochs:
 
     def run(self) -> Reached:
         """All epochs that are left."""
-        run, early = self._run, False
+        run, early = self._run, self._is_over()
         log = TensorBoardLog(run.tensorboard) if self._leads and run.tensorboard else None
         try:
             while self._epoch < run.recipe.epochs and not early:
                 row = self._one_epoch()
                 if log is not None and row is not None:
                     log.add(row)
-                patience = run.recipe.patience
-                waited = self._epoch - self._best_epoch
-                early = run.processes.any(patience is not None and self._leads and waited >= patience)
+                early = self._is_over()
         finally:
             if log is not None:
                 log.close()
@@ -159,6 +160,14 @@ class _Epochs:
             self._say(f"no better AP for {run.recipe.patience} epochs: the training ends here")
         rows = self._results.rows if self._results is not None else ()
         return Reached(self._fitting.network, rows, self._best_epoch, self._best, self._views, early)
+
+    def _is_over(self) -> bool:
+        """Whether nothing has got better for the recipe's patience; the leader decides for all."""
+        patience = self._run.recipe.patience
+        waited = self._epoch - self._best_epoch
+        has_best = bool(self._best) and self._epoch < self._run.recipe.epochs
+        over = patience is not None and self._leads and has_best and waited >= patience
+        return self._run.processes.any(over)
 
     def _one_epoch(self) -> EpochRow | None:
         run, start = self._run, perf_counter()
@@ -200,10 +209,11 @@ class _Epochs:
             network,
             self._views,
             labels=self._run.data.labels,
-            batch=recipe.batch,
+            batch=max(recipe.batch // self._run.processes.count, 1),
             device=self._run.processes.device,
         )
-        if found.ap > self._best_ap:
+        # While nothing is found, the later weights are the better ones.
+        if found.ap > self._best_ap or self._best_ap <= 0:
             self._best_ap, self._best_epoch = found.ap, self._epoch
             self._best = {name: value.detach().clone() for name, value in network.state_dict().items()}
         return found.ap, found.ap50
@@ -251,7 +261,7 @@ class _Epochs:
     def _resume(self, detector: str) -> None:
         run, fitting = self._run, self._fitting
         progress = read_progress(run.folder)
-        check_same_training(
+        changed = check_same_training(
             progress, run.recipe_record(), detector=detector, data=self._identity, folder=run.folder
         )
         self._best = load_state(
@@ -266,6 +276,8 @@ class _Epochs:
             fitting.scaler.load_state_dict(dict(progress.scaler))
         self._epoch, self._best_epoch, self._best_ap = progress.epoch, progress.best_epoch, progress.best_ap
         self._say(f"goes on after epoch {progress.epoch} of {run.recipe.epochs}")
+        if changed:
+            self._say(f"from here on with another {', '.join(changed)} than before")
 
 
 def _loader(run: Run) -> SampleLoader:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class Start:
     of the source that have no place.
 
     source: what they were taken from, None where everything is fresh. size: height and width in pixels that
-    the source works at, None where nobody says.
+    the source works at, licence: that of its weights; None where nobody says.
     """
 
     detector: Detector
@@ -37,9 +38,17 @@ class Start:
     unused: tuple[str, ...] = ()
     source: str | None = None
     size: tuple[int, int] | None = None
+    licence: str | None = None
+
+    def sha256(self) -> str:
+        """Hex sha256 of all tensors before the training, so that one that goes on is known to be the same."""
+        digest = hashlib.sha256(repr(sorted(self.detector.options.items())).encode())
+        for name, value in self.detector.state_dict().items():
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def text(self) -> str:
-        """One line on what was taken over, two where something was not."""
+        """One line on what was taken over and what not."""
         if self.source is None:
             return f"{self.detector.detector}: all weights drawn anew"
         line = f"from {self.source}: {len(self.loaded)} tensors taken over, {len(self.fresh)} drawn anew"
@@ -59,21 +68,23 @@ def start_detector(
     if init is None:
         network = build(detector, classes=classes, **(options or {}))
         return Start(_detector(network, detector))
-    source, size = _source(detector, Path(init))
+    source, size, licence = _source(detector, Path(init))
     kept = {name: value for name, value in source.options.items() if name != "classes"}
-    if "class_width" in kept and source.options["classes"] != classes and not (options or {}):
-        kept["class_width"] = source.options["class_width"]
     network = _detector(build(detector, classes=classes, **{**kept, **(options or {})}), detector)
-    return _taken_over(network, source.state_dict(), source=str(init), size=size)
+    taken = _taken_over(network, source.state_dict(), source=Path(init).name)
+    return replace(taken, size=size, licence=licence)
 
 
-def _source(detector: str, path: Path) -> tuple[Detector, tuple[int, int] | None]:
+def _source(detector: str, path: Path) -> tuple[Detector, tuple[int, int] | None, str | None]:
     if path.is_dir():
         found, manifest = load_checkpoint(path)
         if found.detector != detector:
             raise InputError(f"{path}: expected a checkpoint of {detector}, got one of {found.detector}")
-        return _detector(found, detector), (manifest.preprocess.height, manifest.preprocess.width)
-    return _detector(load_upstream(detector, read_weights(path, names=False).state), detector), None
+        canvas = (manifest.preprocess.height, manifest.preprocess.width)
+        return _detector(found, detector), canvas, manifest.provenance.licence
+    read = read_weights(path, names=False)
+    size = None if read.image_size is None else (read.image_size, read.image_size)
+    return _detector(load_upstream(detector, read.state), detector), size, read.licence
 
 
 def _detector(network: nn.Module, name: str) -> Detector:
@@ -82,9 +93,7 @@ def _detector(network: nn.Module, name: str) -> Detector:
     return network.train()
 
 
-def _taken_over(
-    network: Detector, state: Mapping[str, Tensor], *, source: str, size: tuple[int, int] | None
-) -> Start:
+def _taken_over(network: Detector, state: Mapping[str, Tensor], *, source: str) -> Start:
     own = network.state_dict()
     matching = {
         name: value for name, value in state.items() if name in own and own[name].shape == value.shape
@@ -104,19 +113,22 @@ def _taken_over(
         fresh=tuple(n for n in own if n not in matching and not n.endswith(_COUNTER)),
         unused=tuple(n for n in state if n not in matching),
         source=source,
-        size=size,
     )
+
+
+def check_frozen(detector: Detector, count: int) -> None:
+    """InputError where freezing so many layers would leave nothing to train."""
+    layers = len(detector.model)
+    if count >= layers:
+        raise InputError(f"freeze: expected at most {layers - 1} of {layers} layers, got {count}")
 
 
 def freeze_layers(detector: Detector, count: int) -> tuple[str, ...]:
     """Let the first `count` layers of the table keep their weights; their names.
 
-    Their batch normalisation keeps its statistics too (see `set_training_mode`). InputError where nothing
-    would be left.
+    Their batch normalisation keeps its statistics too (see `set_training_mode`). Errors as `check_frozen`.
     """
-    layers = len(detector.model)
-    if count >= layers:
-        raise InputError(f"freeze: expected at most {layers - 1} of {layers} layers, got {count}")
+    check_frozen(detector, count)
     for layer in detector.model[:count]:
         layer.requires_grad_(False)
     return tuple(f"model.{index}" for index in range(count))

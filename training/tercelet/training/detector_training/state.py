@@ -22,8 +22,12 @@ from torch import Tensor, nn
 from tercelet.contract.errors import InputError
 from tercelet.training.detector_training.averaging import WeightAverage
 
-_NUMBERS = "state.json"
+STATE_FILE = "state.json"
 _VERSION = 1
+_CHANGEABLE = (
+    *("threads", "epochs", "lr", "last_lr", "batch", "nominal_batch", "clip_norm", "warmup_epochs", "amp"),
+    *("patience", "validate_every", "close_mosaic"),
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def save_state(
     name = f"state-{progress.epoch}.safetensors"
     _replace(folder / name, data)
     numbers = asdict(progress) | {"tensors": name, "tensors_sha256": hashlib.sha256(data).hexdigest()}
-    _replace(folder / _NUMBERS, json.dumps(numbers, indent=1).encode())
+    _replace(folder / STATE_FILE, json.dumps(numbers, indent=1).encode())
     for old in folder.glob("state-*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -77,12 +81,12 @@ def save_state(
 
 def has_state(folder: Path) -> bool:
     """Whether an unfinished training lies there."""
-    return (folder / _NUMBERS).is_file()
+    return (folder / STATE_FILE).is_file()
 
 
 def read_progress(folder: Path) -> Progress:
     """The numbers of the state; InputError where they cannot be read."""
-    path = folder / _NUMBERS
+    path = folder / STATE_FILE
     try:
         progress = Progress(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
@@ -94,8 +98,11 @@ def read_progress(folder: Path) -> Progress:
 
 def check_same_training(
     progress: Progress, recipe: Mapping[str, Any], *, detector: str, data: str, folder: Path
-) -> None:
-    """InputError unless the state belongs to this very training; threads may differ, numbers then may too."""
+) -> tuple[str, ...]:
+    """InputError unless the state belongs to this very training.
+
+    What may be changed to get out of trouble, or to train longer, may differ: its names are returned.
+    """
     if progress.detector != detector:
         raise InputError(f"{folder}: is a training of {progress.detector}, got {detector}")
     if progress.data != data:
@@ -103,12 +110,19 @@ def check_same_training(
             f"{folder}: was trained on other data, or the data has changed; start anew without it"
         )
     now = json.loads(json.dumps(dict(recipe)))
-    for name, value in progress.recipe.items():
-        if name != "threads" and now.get(name) != value:
+    different = tuple(name for name, value in progress.recipe.items() if now.get(name) != value)
+    for name in different:
+        if name == "weights_before":
             raise InputError(
-                f"{folder}: {name} was {value!r} when it began, got {now.get(name)!r}; "
-                "a training goes on with what it began with"
+                f"{folder}: began from other weights; give the same --init (or none), seed and classes as "
+                "then, or start anew with --overwrite"
             )
+        if name not in _CHANGEABLE:
+            raise InputError(
+                f"{folder}: {name} was {progress.recipe[name]!r} when it began, got {now.get(name)!r}; "
+                "repeat the options of then, or start anew with --overwrite"
+            )
+    return different
 
 
 def load_state(

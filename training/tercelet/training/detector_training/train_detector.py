@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -15,20 +15,20 @@ from tercelet.contract.artefact import check_output_free
 from tercelet.contract.errors import InputError, MissingDependencyError
 from tercelet.evaluation.class_mapping import ClassMap
 from tercelet.evaluation.datasets import DatasetFormat
-from tercelet.training.dataset_checks import check_dataset
-from tercelet.training.detector_training.data import TrainingData, open_training_data
+from tercelet.training.checkpoint import STORED
+from tercelet.training.detector_training.data import DataPlaces, TrainingData
+from tercelet.training.detector_training.data_checks import checked_data
 from tercelet.training.detector_training.finishing import Finished, finish_training
 from tercelet.training.detector_training.memory import memory_advice
 from tercelet.training.detector_training.processes import Processes, started_processes
 from tercelet.training.detector_training.recipe import CacheName, Recipe
-from tercelet.training.detector_training.records.epoch_rows import EpochRow
-from tercelet.training.detector_training.running import Run, run_epochs
+from tercelet.training.detector_training.records.epoch_rows import RESULTS_FILE, EpochRow
+from tercelet.training.detector_training.records.pictures import SAMPLES_FILE
+from tercelet.training.detector_training.running import Reached, Run, run_epochs
 from tercelet.training.detector_training.samples import Augmentation, Windows
-from tercelet.training.detector_training.starting import start_detector
-from tercelet.training.detector_training.state import has_state
+from tercelet.training.detector_training.starting import Start, check_frozen, start_detector
+from tercelet.training.detector_training.state import STATE_FILE, has_state
 from tercelet.training.detectors.families import find_family
-
-_LEAST_WORKERS = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def train_detector(
     strict: bool = False,
     overwrite: bool = False,
     tensorboard: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
     report: Callable[[str], object] | None = None,
 ) -> TrainedDetector:
     """Train a detector; write the weights of the epoch with the highest AP, with curves, pictures and a card.
@@ -85,29 +86,27 @@ def train_detector(
     in memory or on disk. stored: precision of the weight file. resume: go on with the training of this output
     that was interrupted: its state lies in OUTPUT.training until the end. strict: refuse data with problems
     that would otherwise be reported. report: gets a line now and then.
-    The same arguments on the same machine with the same number of threads give the same weights, resumed or
-    not. Raises InputError, MissingDependencyError, or CheckFailedError where the training diverges or memory
-    runs out; what was reached before that epoch is kept for `resume`.
+    options: of the detector, such as anchors or grid, besides its classes.
+    On one process on a CPU the same arguments with the same number of threads give the same weights, resumed
+    or not. Raises InputError, MissingDependencyError, or CheckFailedError where the training diverges or
+    memory runs out; what was reached before that epoch is kept for `resume`.
     """
     recipe, say = recipe or Recipe(), report or (lambda line: None)
     start = perf_counter()
-    _check_request(detector, device=device, workers=workers)
+    _check_request(detector, recipe, device=device, workers=workers, stored=stored)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     with started_processes(device) as processes:
         _check_shares(recipe, processes)
         output = check_output_free(output, kind="checkpoint", overwrite=overwrite)
         folder = output.with_name(output.name + ".training")
-        _check_folder(folder, resume=resume, overwrite=overwrite, leads=processes.leads)
+        events = None if tensorboard is None else Path(tensorboard)
+        _settle_folder(folder, events, processes, resume=resume, overwrite=overwrite)
         say = say if processes.leads else (lambda line: None)
-        opened = open_training_data(
-            data, val=val, format=format, images=images, split=split, class_map=class_map
-        )
-        _report_data(opened, strict=strict, say=say)
+        places = DataPlaces(data, val=val, format=format, images=images, split=split, class_map=class_map)
+        opened = checked_data(places, strict=strict, say=say)
         torch.manual_seed(recipe.seed)
-        begun = start_detector(detector, classes=len(opened.labels), init=init)
-        begun.detector.check_size(recipe.height, recipe.width)
-        say(begun.text())
+        begun = _started(detector, recipe, opened, init=init, options=options, say=say)
         run = Run(
             data=opened,
             recipe=recipe,
@@ -117,52 +116,76 @@ def train_detector(
             folder=folder,
             workers=workers,
             cache=cache,
-            tensorboard=None if tensorboard is None else Path(tensorboard),
+            tensorboard=events,
+            weights_before=begun.sha256(),
         )
         with memory_advice(recipe, folder):
             reached = run_epochs(run, begun.detector, resume=resume, say=say)
-        if not processes.leads:
-            processes.wait()
-            return TrainedDetector(output, reached.rows, reached.best_epoch, 0.0, 0.0, 0, 0.0, leads=False)
-        finished = finish_training(
-            run,
-            reached,
-            output=output,
-            start=begun,
-            stored=stored,
-            licence=licence,
-            seconds=perf_counter() - start,
-            overwrite=overwrite,
-        )
-        shutil.rmtree(folder)
+            finished = None
+            if processes.leads:
+                finished = finish_training(
+                    run,
+                    reached,
+                    output=output,
+                    start=begun,
+                    stored=stored,
+                    licence=licence,
+                    overwrite=overwrite,
+                )
+                shutil.rmtree(folder)
         processes.wait()
-        return _trained(output, reached.rows, reached.best_epoch, finished, seconds=perf_counter() - start)
+        return _trained(output, reached, finished, seconds=perf_counter() - start)
 
 
-def _trained(
-    output: Path, rows: tuple[EpochRow, ...], best_epoch: int, finished: Finished, *, seconds: float
-) -> TrainedDetector:
+def _trained(output: Path, reached: Reached, finished: Finished | None, *, seconds: float) -> TrainedDetector:
     return TrainedDetector(
         output=output,
-        rows=rows,
-        best_epoch=best_epoch,
-        ap=finished.validation.ap,
-        ap50=finished.validation.ap50,
-        objects=finished.validation.result.ground_truth,
+        rows=reached.rows,
+        best_epoch=reached.best_epoch,
+        ap=0.0 if finished is None else finished.validation.ap,
+        ap50=0.0 if finished is None else finished.validation.ap50,
+        objects=0 if finished is None else finished.validation.result.ground_truth,
         seconds=seconds,
+        leads=finished is not None,
     )
 
 
-def _check_request(detector: str, *, device: str, workers: int) -> None:
+def _started(
+    detector: str,
+    recipe: Recipe,
+    data: TrainingData,
+    *,
+    init: str | Path | None,
+    options: Mapping[str, Any] | None,
+    say: Callable[[str], object],
+) -> Start:
+    """The network to train; sizes and frozen layers are checked against it."""
+    begun = start_detector(detector, classes=len(data.labels), init=init, options=options)
+    begun.detector.check_size(recipe.height, recipe.width)
+    check_frozen(begun.detector, recipe.freeze)
+    say(begun.text())
+    if begun.size not in (None, (recipe.height, recipe.width)):
+        height, width = begun.size
+        say(
+            f"it worked at {height}x{width} pixels so far; this training is at {recipe.height}x{recipe.width}"
+        )
+    return begun
+
+
+def _check_request(detector: str, recipe: Recipe, *, device: str, workers: int, stored: str) -> None:
     family, _ = find_family(detector)
     if family.kind != "detector":
         raise InputError(f"{detector}: expected a detector, got a density network; use train_density")
     if device not in ("cpu", "cuda"):
         raise InputError(f"device: expected cpu or cuda, got {device!r}")
+    if device == "cpu" and recipe.amp == "fp16":
+        raise InputError("amp: expected off or bf16 on a CPU, got fp16, whose gradients would vanish there")
     if device == "cuda" and not torch.cuda.is_available():
         raise MissingDependencyError("device cuda was asked for, but torch finds none here; use cpu")
-    if workers < _LEAST_WORKERS:
+    if workers < 0:
         raise InputError(f"workers: expected 0 or more, got {workers}")
+    if stored not in STORED:
+        raise InputError(f"stored: expected one of {', '.join(STORED)}, got {stored!r}")
 
 
 def _check_shares(recipe: Recipe, processes: Processes) -> None:
@@ -173,25 +196,26 @@ def _check_shares(recipe: Recipe, processes: Processes) -> None:
         )
 
 
-def _check_folder(folder: Path, *, resume: bool, overwrite: bool, leads: bool) -> None:
-    """Settle what happens to the state of an earlier training of this output."""
+def _settle_folder(
+    folder: Path, events: Path | None, processes: Processes, *, resume: bool, overwrite: bool
+) -> None:
+    """Settle what happens to what lies where this training keeps its state."""
+    if events is not None and folder.resolve() in (events.resolve(), *events.resolve().parents):
+        raise InputError(f"tensorboard: expected a folder outside {folder}, which is removed at the end")
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if folder.exists() and names and not names & {STATE_FILE, RESULTS_FILE, SAMPLES_FILE}:
+        raise InputError(f"{folder}: expected no folder but that of a training, got another; move it away")
     if resume and not has_state(folder):
         raise InputError(
-            f"{folder}: expected the state of an interrupted training there, got none; start without resume"
+            f"{folder}: expected the state of an interrupted training there, got none; start without resume "
+            "(on several machines the folder must be one that all of them see)"
         )
-    if not resume and has_state(folder):
-        if not overwrite:
-            raise InputError(
-                f"{folder}: an interrupted training lies there; go on with it with --resume, "
-                "or start anew with --overwrite"
-            )
-        if leads:
-            shutil.rmtree(folder)
-
-
-def _report_data(data: TrainingData, *, strict: bool, say: Callable[[str], object]) -> None:
-    for dataset in data.training:
-        found = check_dataset(dataset, against=data.validation)
-        if found.problems:
-            say(found.text())
-        found.raise_problems(strict=strict)
+    if not resume and has_state(folder) and not overwrite:
+        raise InputError(
+            f"{folder}: an interrupted training lies there; go on with it with --resume, "
+            "or start anew with --overwrite"
+        )
+    processes.wait()  # all have looked
+    if not resume and folder.exists() and processes.leads:
+        shutil.rmtree(folder)
+    processes.wait()  # and it is gone
