@@ -83,8 +83,8 @@ def test_a_killed_training_goes_on_to_the_very_same_weights(
 def test_two_processes_with_half_the_batch_each_do_what_one_does(
     tmp_path: Path, batch: int, nominal: int, epochs: int
 ) -> None:
-    # Twenty steps from the weights of the demo: from weights drawn at random every rounding grows tenfold in a
-    # few steps. With batches of 4, gradients are summed over three steps, and an epoch ends after two.
+    # Twenty steps from the weights of the demo: from weights drawn at random every rounding grows tenfold in
+    # a few steps. With batches of 4, gradients are summed over three steps, and an epoch ends after two.
     scenes = synth_aerial(tmp_path / "scenes", count=8, size=(160, 160), quiet=True).output
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     detector = packaged_weights().detector
