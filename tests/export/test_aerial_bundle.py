@@ -97,12 +97,12 @@ def test_the_command_writes_the_record_it_was_told(
 ) -> None:
     output = tmp_path / "a name"
     verb = ["bundle-aerial", str(tiny_bundle), str(density_bundle), "-o", str(output)]
-    words = ["--evidence", "full, density", "--canvases", "2", "--object-px", "20"]
+    words = ["--evidence", "full, density", "--canvases", "2", "--object-px", "20", "--enlarging", "0.8"]
     assert main([*verb, *words]) == 0
     shown = capsys.readouterr()
     assert f"next: tercelet run '{output}' VIDEO" in shown.out
     assert shown.err == f"wrote {output}\n"
-    expected = AerialRecord("density", "canvas", ("full", "density"), 2, 20.0)
+    expected = AerialRecord("density", "canvas", ("full", "density"), 2, 20.0, 0.8)
     assert read_manifest(output).aerial == expected
     assert main([*verb, *words]) == 2
     assert "already exists" in capsys.readouterr().err

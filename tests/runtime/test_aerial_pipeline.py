@@ -325,6 +325,7 @@ def test_closing_releases_both_engines() -> None:
         ({"threshold": float("nan")}, "threshold: expected a number of objects from 0 on"),
         ({"overlap": 0.95}, "overlap: expected 0 to 0.9 of a tile"),
         ({"object_px": 0.5}, "object_px: expected 1 to 1000 canvas pixels"),
+        ({"enlarging": 1.5}, r"enlarging: expected 0 \(brings nothing\) to 1, got 1.5"),
     ],
 )
 def test_what_cannot_be_done_is_refused(options: dict[str, object], message: str) -> None:

@@ -196,6 +196,32 @@ def test_the_share_found_grows_with_the_side_and_is_two_of_three_at_object_px() 
     assert share[-1] == pytest.approx(1)
 
 
+def test_enlarging_counts_as_much_as_is_said() -> None:
+    side, enlarged = np.full(1, 10, np.float32), np.full(1, 4, np.float32)
+    shares = [float(found_share(side, enlarged, 40, power)[0]) for power in (0, 0.5, 1)]
+    expected = [1 - np.exp(-((10 * factor / 40) ** 2)) for factor in (1, 2, 4)]
+    assert shares == pytest.approx(expected, rel=1e-5)
+    reduced = np.full(1, 0.5, np.float32)
+    assert found_share(side, reduced, 40, 0) == found_share(side, reduced, 40, 1)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["windows", "regions"])
+def test_a_detector_that_gains_from_enlarging_is_shown_larger_parts(packed: bool) -> None:
+    evidence = evidence_of(5, (1080, 1920), 600, clusters=3, largest=12)
+    plans = [
+        plan_canvas(
+            evidence,
+            canvas=(640, 640),
+            limit=6,
+            settings=CanvasSettings(object_px=16, enlarging=power),
+            threshold=0.05 if packed else None,
+        )
+        for power in (0.0, 1.0)
+    ]
+    scales = [np.mean([region.scale for region in plan.regions]) for plan in plans]
+    assert 1.5 * scales[0] < scales[1]
+
+
 def prices_of(rows: Sequence[float], around: float, largest: tuple[float, float]) -> Prices:
     """Of one scale a row of cells."""
     return Prices(rows, around, largest)

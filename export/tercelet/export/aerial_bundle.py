@@ -36,6 +36,7 @@ def bundle_aerial(
     evidence: Sequence[str] | None = None,
     canvases: int | None = None,
     object_px: float | None = None,
+    enlarging: float | None = None,
     overwrite: bool = False,
     report: Callable[[str], object] | None = None,
 ) -> Path:
@@ -43,11 +44,11 @@ def bundle_aerial(
 
     density: None keeps the density network of a detector's bundle that holds one already; of any other it
     makes a bundle that finds where to look by the detector itself. output: default is the detector's name
-    with -aerial. plan, evidence, canvases, object_px: what the bundle does unless a caller says otherwise,
-    see `tercelet.runtime.open_pipeline`; evidence None takes the density network where there is one. Files
-    are compared with their sha256, copied, and the new bundle is opened once, golden pairs included. report:
-    gets each step. Raises InputError, also for a density network that plan and evidence never ask,
-    CheckFailedError; then nothing is left on disk.
+    with -aerial. plan, evidence, canvases, object_px, enlarging: what the bundle does unless a caller says
+    otherwise, see `tercelet.runtime.open_pipeline`; evidence None takes the density network where there is
+    one. Files are compared with their sha256, copied, and the new bundle is opened once, golden pairs
+    included. report: gets each step. Raises InputError, also for a density network that plan and evidence
+    never ask, CheckFailedError; then nothing is left on disk.
     """
     detector, say = Path(detector), report or (lambda line: None)
     manifest = read_manifest(detector)
@@ -57,7 +58,7 @@ def bundle_aerial(
         )
     inner = None if manifest.aerial is None else manifest.aerial.density
     network = density if density is not None or inner is None else inside(detector, inner)
-    record = _record(plan, evidence, canvases, object_px, density=network)
+    record = _record(plan, evidence, canvases, object_px, enlarging, density=network)
     if network is not None:
         check_density_bundle(network)
     if output is None:
@@ -119,6 +120,7 @@ def _record(
     evidence: Sequence[str] | None,
     canvases: int | None,
     object_px: float | None,
+    enlarging: float | None,
     *,
     density: str | Path | None,
 ) -> AerialRecord:
@@ -128,7 +130,8 @@ def _record(
         sources = (evidence,) if isinstance(evidence, str) else tuple(evidence)
     general = AerialOptions()
     size = general.object_px if object_px is None else object_px
-    checked = AerialOptions(plan=plan, evidence=sources, canvases=canvases, object_px=size)
+    power = general.enlarging if enlarging is None else enlarging
+    checked = AerialOptions(plan=plan, evidence=sources, canvases=canvases, object_px=size, enlarging=power)
     asks_density = "density" in sources or plan == "dmnet"
     if density is None and asks_density:
         raise InputError(
@@ -142,7 +145,11 @@ def _record(
             "the bundle of the detector alone"
         )
     return AerialRecord(
-        plan=checked.plan, evidence=checked.evidence, canvases=canvases, object_px=checked.object_px
+        plan=checked.plan,
+        evidence=checked.evidence,
+        canvases=canvases,
+        object_px=checked.object_px,
+        enlarging=checked.enlarging,
     )
 
 

@@ -183,7 +183,9 @@ class AerialRecord:
     density: subfolder with a complete density bundle, None where the bundle has none. plan: how regions are
     chosen. evidence: what tells where objects are, see `tercelet.runtime.open_pipeline`. canvases: at most so
     many a frame, the full frame not counted; None for half of what uniform tiles would take. object_px: side
-    of an object on a canvas, in pixels, at which the detector finds about two of three.
+    of an object on a canvas, in pixels, at which the detector finds about two of three. enlarging: an object
+    shown at a scale above 1 counts as one whose side grew by scale ** enlarging, from 0 (enlarging brings
+    nothing) to 1.
     """
 
     density: str | None = None
@@ -191,6 +193,7 @@ class AerialRecord:
     evidence: tuple[str, ...] = ("full",)
     canvases: int | None = None
     object_px: float = 50.0
+    enlarging: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,7 @@ def benchmark(
     overlap: float | None = None,
     fusion: FusionName | None = None,
     object_px: float | None = None,
+    enlarging: float | None = None,
     object_size: float | None = None,
     progress: bool = False,
 ) -> BenchmarkResult:
@@ -173,6 +174,7 @@ def benchmark(
         "overlap": overlap,
         "fusion": fusion,
         "object_px": object_px,
+        "enlarging": enlarging,
         "object_size": object_size,
     }
     steps = len(paths) * (frames + warmup + 1) + (REPEATS * (len(paths) + 1) if cold_start else 0)

@@ -52,7 +52,7 @@ def _text_from_aerial(record: AerialRecord) -> str:
     most = "half of what uniform tiles take" if record.canvases is None else f"{record.canvases} canvases"
     return (
         f"{record.plan}, evidence {' + '.join(record.evidence)}, at most {most} besides the full frame, "
-        f"objects of {record.object_px:g} px on a canvas"
+        f"objects of {record.object_px:g} px on a canvas, enlarging counts {record.enlarging:g}"
     )
 
 

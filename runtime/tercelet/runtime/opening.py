@@ -53,6 +53,7 @@ def open_pipeline(
     overlap: float | None = None,
     fusion: FusionName | None = None,
     object_px: float | None = None,
+    enlarging: float | None = None,
     object_size: float | None = None,
 ) -> Pipeline:
     """Open a bundle, or a checkpoint where torch is installed, as a callable: frame in, detections out.
@@ -64,8 +65,8 @@ def open_pipeline(
     tells where objects are: "full" (weak candidates of the full frame), "density", "previous" (the frame
     before); several may be combined; None takes density where one is given. canvases: at most so many a frame
     besides the full one. budget_ms: of a frame. density_threshold: least evidence, None chooses. overlap,
-    fusion, object_px, object_size: see AerialOptions; an option that the plan has no use for is refused.
-    max_detections: None takes 500 for plans, or the manifest's value where that is larger.
+    fusion, object_px, enlarging, object_size: see AerialOptions; an option that the plan has no use for is
+    refused. max_detections: None takes 500 for plans, or the manifest's value where that is larger.
 
     threads: inside an operator, None for one a core. spinning: let idle threads burn their core for lower
     latency. color: channel order of the frames that will be handed in. score_threshold, iou_threshold (0..1),
@@ -88,6 +89,7 @@ def open_pipeline(
         "overlap": overlap,
         "fusion": fusion,
         "object_px": object_px,
+        "enlarging": enlarging,
         "object_size": object_size,
     }
     beside = _density_folder(folder, manifest, density)

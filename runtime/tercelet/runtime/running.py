@@ -88,6 +88,7 @@ def run(
     overlap: float | None = None,
     fusion: FusionName | None = None,
     object_px: float | None = None,
+    enlarging: float | None = None,
     object_size: float | None = None,
     stop: threading.Event | None = None,
     listener: RunListener | None = None,
@@ -135,6 +136,7 @@ def run(
                 overlap=overlap,
                 fusion=fusion,
                 object_px=object_px,
+                enlarging=enlarging,
                 object_size=object_size,
             )
         )

@@ -71,6 +71,7 @@ def evaluate(
     overlap: float | None = None,
     fusion: FusionName | None = None,
     object_px: float | None = None,
+    enlarging: float | None = None,
     object_size: float | None = None,
     save: str | Path | None = None,
     plots: str | Path | None = None,
@@ -111,6 +112,7 @@ def evaluate(
         overlap=overlap,
         fusion=fusion,
         object_px=object_px,
+        enlarging=enlarging,
         object_size=object_size,
     )
     # The limit of a frame is for the judgement, which knows what is evaluated: here every detection stays.

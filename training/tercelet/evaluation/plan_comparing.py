@@ -67,6 +67,7 @@ def evaluate_plans(
     overlap: float | None = None,
     fusion: FusionName | None = None,
     object_px: float | None = None,
+    enlarging: float | None = None,
     object_size: float | None = None,
     save: str | Path | None = None,
     json: str | Path | None = None,
@@ -100,6 +101,7 @@ def evaluate_plans(
         overlap=overlap,
         fusion=fusion,
         object_px=object_px,
+        enlarging=enlarging,
         object_size=object_size,
     )
     _check_plans(names, manifest, chosen)

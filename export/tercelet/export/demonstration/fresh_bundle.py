@@ -51,5 +51,6 @@ def export_packaged(
             evidence=aerial.evidence,
             canvases=aerial.canvases,
             object_px=aerial.object_px,
+            enlarging=aerial.enlarging,
             overwrite=True,
         )

@@ -55,19 +55,16 @@ RECIPE = Recipe(
     threads=2,
 )
 CLOSER = replace(RECIPE, epochs=4, lr=0.001, warmup_epochs=0.3, close_mosaic=1, seed=1)
+LONGER = replace(CLOSER, epochs=6, close_mosaic=2, seed=2)
+CLOSE_WINDOWS = Windows(share=1.0, scale=(0.8, 4.0), per_frame=8)
 STAGES = (
     ("detector-wide", None, RECIPE, Augmentation(), Windows(share=1.0, scale=(0.4, 4.0), per_frame=8)),
-    (
-        "detector",
-        "detector-wide",
-        CLOSER,
-        Augmentation(mosaic=0.25),
-        Windows(share=1.0, scale=(0.8, 4.0), per_frame=8),
-    ),
+    ("detector-close", "detector-wide", CLOSER, Augmentation(mosaic=0.25), CLOSE_WINDOWS),
+    ("detector", "detector-close", LONGER, Augmentation(mosaic=0.25), CLOSE_WINDOWS),
 )
 DENSITY_EPOCHS = 9
 # Of the bundle: chosen on the validation scenes.
-SIZE, BATCH, OBJECT_PX, CANVASES = 640, 13, 30.0, 12
+SIZE, BATCH, OBJECT_PX, ENLARGING, CANVASES = 640, 13, 30.0, 0.5, 12
 EVIDENCE = ("density", "full")
 
 
@@ -167,6 +164,7 @@ def _bundle(work: Path) -> None:
         evidence=EVIDENCE,
         canvases=CANVASES,
         object_px=OBJECT_PX,
+        enlarging=ENLARGING,
         overwrite=True,
     )
 

@@ -45,6 +45,13 @@ def add_aerial_arguments(parser: argparse.ArgumentParser, *, plan: bool = True) 
         "detectors trained on aerial pictures)",
     )
     group.add_argument(
+        "--enlarging",
+        type=float,
+        metavar="X",
+        help="what enlarging the frame's pixels brings, from 0 (nothing) to 1 (as much as a larger "
+        "object would): a side counts as scale ** X (0.5)",
+    )
+    group.add_argument(
         "--object-size",
         type=float,
         metavar="X",
@@ -62,8 +69,9 @@ def aerial_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "overlap",
         "fusion",
         "object_px",
+        "enlarging",
+        "object_size",
     )
-    names += ("object_size",)
     options = {name: getattr(arguments, name) for name in names}
     if hasattr(arguments, "plan"):
         options["plan"] = arguments.plan

@@ -23,7 +23,7 @@ class AerialOptions:
     canvases: at most so many a frame besides the full one; None takes half of what uniform tiles would cost.
     budget_ms: of a frame, from the pixels to the boxes; turns into canvases by measuring. threshold: least
     evidence of a cell ("canvas", None chooses) or objects in a window ("dmnet", None for 0.08). overlap: of
-    uniform tiles. fusion: "nms" or "weighted". object_px: see AerialRecord. object_size: side
+    uniform tiles. fusion: "nms" or "weighted". object_px, enlarging: see AerialRecord. object_size: side
     of an object in frame pixels, for evidence that does not tell; None for a share of the frame.
     """
 
@@ -35,6 +35,7 @@ class AerialOptions:
     overlap: float = DEFAULT_OVERLAP
     fusion: FusionName = "nms"
     object_px: float = 50.0
+    enlarging: float = 0.5
     object_size: float | None = None
 
     def __post_init__(self) -> None:
@@ -59,6 +60,8 @@ class AerialOptions:
             raise InputError(f"object_size: expected 1 to 10000 frame pixels, got {self.object_size}")
         if not 1 <= self.object_px <= 1000:
             raise InputError(f"object_px: expected 1 to 1000 canvas pixels, got {self.object_px}")
+        if not 0 <= self.enlarging <= 1:
+            raise InputError(f"enlarging: expected 0 (brings nothing) to 1, got {self.enlarging}")
 
     @property
     def asks_density(self) -> bool:
@@ -89,6 +92,7 @@ def options_from_record(record: AerialRecord | None, *, has_density: bool) -> Ae
         evidence=record.evidence,
         canvases=record.canvases,
         object_px=record.object_px,
+        enlarging=record.enlarging,
     )
 
 
@@ -100,6 +104,7 @@ _USED_BY: dict[str, tuple[PlanName, ...]] = {
     "threshold": ("dmnet", "canvas"),
     "overlap": ("grid",),
     "object_px": ("canvas",),
+    "enlarging": ("canvas",),
     "object_size": ("canvas",),
 }
 

@@ -81,7 +81,9 @@ class DensityCropsPipeline:
         self._state: FrameState | None = None
         self._used = 0
         self._states: dict[tuple[int, int], FrameState] = {}
-        self._settings = CanvasSettings(object_px=options.object_px, object_size=options.object_size)
+        self._settings = CanvasSettings(
+            object_px=options.object_px, enlarging=options.enlarging, object_size=options.object_size
+        )
         self._reserve(0)
 
     def __call__(self, frame: NDArray[np.uint8]) -> Detections:

@@ -18,11 +18,13 @@ from tercelet.contract.plan import Plan, Region, canvases_of
 from tercelet.runtime.planning.evidence import Evidence
 from tercelet.runtime.planning.packing import pack
 from tercelet.runtime.planning.rectangles import CellBox, Prices, rectangles_of
-from tercelet.runtime.planning.windows import Slot, WindowRules, best_windows
+from tercelet.runtime.planning.windows import LARGER_SCALES, SCALES, Slot, WindowRules, best_windows
 
 # Sizes on the canvas that are tried for the objects of a plan, as multiples of object_px.
 _SIZES = (0.45, 0.8, 1.4)
 _LARGEST_SCALE = 4.0
+# Where a side counts as the root of the scale or less, windows of the larger scales never win.
+_ROOT = 0.5
 # Side of an object that nobody knows, as a share of the frame's longer side: the median of VisDrone.
 _DEFAULT_SIZE = 0.015
 # A region that shows the frame hardly larger than the full frame's own canvas is not worth a second look.
@@ -43,13 +45,15 @@ _SQUEEZE = 1.12
 class CanvasSettings:
     """How plan `canvas` chooses.
 
-    object_px: side of an object on a canvas at which the detector finds about two of three. object_size: side
-    of an object in frame pixels where no evidence tells; None for a share of the frame's longer side. gutter:
-    canvas pixels between two regions. margin: canvas pixels around the wanted cells. worth: a canvas must
-    bring at least this share of all objects expected.
+    object_px: side of an object on a canvas at which the detector finds about two of three. enlarging: beyond
+    scale 1 that side counts as scale ** enlarging, 0 to 1. object_size: side of an object in frame pixels
+    where no evidence tells; None for a share of the frame's longer side. gutter: canvas pixels between two
+    regions. margin: canvas pixels around the wanted cells. worth: a canvas must bring at least this share of
+    all objects expected.
     """
 
     object_px: float = 50.0
+    enlarging: float = 0.5
     object_size: float | None = None
     gutter: int = 12
     margin: float = 24.0
@@ -60,15 +64,15 @@ DEFAULT_SETTINGS = CanvasSettings()
 
 
 def found_share(
-    size: NDArray[np.float32], scale: NDArray[np.float32], object_px: float
+    size: NDArray[np.float32], scale: NDArray[np.float32], object_px: float, enlarging: float = 0.5
 ) -> NDArray[np.float32]:
     """How likely an object of `size` frame pixels is found at `scale` canvas pixels a frame pixel.
 
     1 - exp(-(side / object_px)^2) with the side on the canvas. Enlarging adds no detail: beyond scale 1 the
-    side counts as if it grew with the root of the scale only. With object_px = 50 the form fits the official
-    YOLOv5n on VisDrone within 0.1 from 10 to 60 pixels at scales of 0.5 to 2.
+    side counts as if it grew with scale ** enlarging only. With object_px = 50 and the root (0.5) the form
+    fits the official YOLOv5n on VisDrone within 0.1 from 10 to 60 pixels at scales of 0.5 to 2.
     """
-    side = size * np.minimum(scale, np.sqrt(scale))
+    side = size * np.minimum(scale, np.power(scale, np.float32(enlarging)))
     return 1 - np.exp(-np.square(side / np.float32(object_px)))  # type: ignore[no-any-return]
 
 
@@ -164,8 +168,11 @@ class _Work:
         self.least_scale = full_scale * _LEAST_ZOOM
         # A cell must bring at least so many objects a canvas pixel.
         self.by_pixel = settings.worth * self.expected / (_FILL * canvas[0] * canvas[1])
-        self.already = found_share(self.sizes, np.full(1, full_scale, np.float32), settings.object_px)
+        self.already = self._found(self.sizes, np.full(1, full_scale, np.float32))
         self.offers = [self._offer(multiple * settings.object_px) for multiple in _SIZES]
+
+    def _found(self, sizes: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+        return found_share(sizes, scales, self.settings.object_px, self.settings.enlarging)
 
     def plan(self, threshold: float | None) -> Plan:
         """Choose cells, cut them into rectangles, and do it again where these are too large or too small."""
@@ -194,6 +201,7 @@ class _Work:
             least_scale=self.least_scale,
             least_gain=self.settings.worth * self.expected,
             margin=self.settings.margin,
+            scales=SCALES if self.settings.enlarging <= _ROOT else SCALES + LARGER_SCALES,
         )
         regions = list(best_windows(self._gain, self._slots(), rules))
         mass = self.evidence.mass.copy()
@@ -233,7 +241,7 @@ class _Work:
 
     def _gain(self, scale: float) -> NDArray[np.float32]:
         """Objects that each cell brings when it is shown at `scale`, beyond those that are found anyway."""
-        found = found_share(self.sizes, np.full(1, scale, np.float32), self.settings.object_px)
+        found = self._found(self.sizes, np.full(1, scale, np.float32))
         gain: NDArray[np.float32] = self.evidence.mass * np.maximum(found - self.already, 0)[:, None]
         return gain
 
@@ -256,15 +264,15 @@ class _Work:
     def _value(self, plan: Plan) -> float:
         """How many more objects a plan finds than the full frame alone, less what its canvases must bring."""
         scales = np.maximum(self._scales_of(plan.regions), np.float32(1e-3))
-        share = found_share(self.sizes[:, None], scales, self.settings.object_px) - self.already[:, None]
+        share = self._found(self.sizes[:, None], scales) - self.already[:, None]
         found = float((self.evidence.mass * np.maximum(share, 0)).sum())
         return found - self.settings.worth * self.expected * plan.canvases
 
     def _offer(self, size: float) -> _Offer:
         """What showing the objects of every cell with `size` canvas pixels costs and brings, best first."""
-        mass, settings = self.evidence.mass, self.settings
+        mass = self.evidence.mass
         scale = np.clip(np.float32(size) / self.sizes, self.least_scale, _LARGEST_SCALE)
-        more = found_share(self.sizes, scale, settings.object_px) - self.already
+        more = self._found(self.sizes, scale) - self.already
         area = np.square(scale * np.float32(self.evidence.cell))
         worth = (mass * (more / area)[:, None]).ravel()
         useful = np.flatnonzero(worth > self.by_pixel)

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from tercelet.contract.plan import Region
 
-# Canvas pixels a frame pixel that are tried, all windows of a plan alike.
-_SCALES = (0.7, 1.0, 1.3, 1.7)
+# Canvas pixels a frame pixel that are tried, all windows of a plan alike; the larger ones where enlarging is
+# said to bring more than the root of the scale.
+SCALES = (0.7, 1.0, 1.3, 1.7)
+LARGER_SCALES = (2.2, 2.9)
 Gain = Callable[[float], NDArray[np.float32]]
 
 
@@ -34,7 +36,8 @@ class Slot:
 class WindowRules:
     """frame: (height, width) in pixels. cell: side of a cell in frame pixels. least_scale: smaller ones are
     not tried. least_gain: what a window of a whole canvas must bring, smaller ones in proportion. margin:
-    canvas pixels along the border of a window in which objects may be cut; they do not count.
+    canvas pixels along the border of a window in which objects may be cut; they do not count. scales: canvas
+    pixels a frame pixel that are tried.
     """
 
     frame: tuple[int, int]
@@ -42,6 +45,7 @@ class WindowRules:
     least_scale: float
     least_gain: float
     margin: float = 0.0
+    scales: tuple[float, ...] = SCALES
 
 
 def best_windows(gain: Gain, slots: Sequence[Slot], rules: WindowRules) -> tuple[Region, ...]:
@@ -50,7 +54,7 @@ def best_windows(gain: Gain, slots: Sequence[Slot], rules: WindowRules) -> tuple
     gain: of a scale, the (gh, gw) objects that each cell brings when it is shown at it.
     """
     best, chosen = 0.0, tuple[Region, ...]()
-    for scale in _SCALES:
+    for scale in rules.scales:
         if scale < rules.least_scale:
             continue
         regions, net = _windows_at(scale, gain(scale), slots, rules, best)
