@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,7 @@ from tercelet.contract.plan import Plan, canvases_of
 from tercelet.runtime.planning.canvas import CanvasSettings, found_share, plan_canvas
 from tercelet.runtime.planning.evidence import Evidence
 from tercelet.runtime.planning.rectangles import CellBox, Prices, rectangles_of
+from tercelet.runtime.planning.windows import Slot, WindowRules, best_windows
 
 GUTTER = CanvasSettings().gutter
 # Masses are float32, those of regions rounded to four places.
@@ -220,6 +222,22 @@ def test_a_detector_that_gains_from_enlarging_is_shown_larger_parts(packed: bool
     ]
     scales = [np.mean([region.scale for region in plan.regions]) for plan in plans]
     assert 1.5 * scales[0] < scales[1]
+
+
+def test_windows_of_several_scales_are_taken_where_they_bring_more() -> None:
+    # A crowd of small objects, and larger ones far apart.
+    crowd = np.zeros((20, 30), np.float32)
+    crowd[2:6, 3:7], crowd[12::4, 2::4] = 1, 1
+    few = {1.0: np.where(crowd > 0, 0.2, 0), 2.0: np.where(crowd > 0, 0.25, 0)}
+    few[2.0][2:6, 3:7] = 1.0
+    gains = {scale: values.astype(np.float32) for scale, values in few.items()}
+    slots = [Slot(number, 0, 0, 320, 320) for number in range(2)]
+    rules = WindowRules(frame=(640, 960), cell=32, least_scale=0.5, least_gain=0.1, scales=(1.0, 2.0))
+    alike = best_windows(gains.__getitem__, slots, rules)
+    mixed = best_windows(gains.__getitem__, slots, replace(rules, is_mixed=True))
+    assert {region.scale for region in alike} in ({1.0}, {2.0})
+    assert [region.scale for region in mixed] == [2.0, 1.0]
+    assert best_windows(gains.__getitem__, [], rules) == ()
 
 
 def prices_of(rows: Sequence[float], around: float, largest: tuple[float, float]) -> Prices:

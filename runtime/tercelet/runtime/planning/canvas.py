@@ -195,13 +195,15 @@ class _Work:
 
     def _windows(self, choice: _Choice) -> Plan:
         """The plan that shows whole canvases of the frame."""
+        gains_much = self.settings.enlarging > _ROOT
         rules = WindowRules(
             frame=(self.evidence.height, self.evidence.width),
             cell=self.evidence.cell,
             least_scale=self.least_scale,
             least_gain=self.settings.worth * self.expected,
             margin=self.settings.margin,
-            scales=SCALES if self.settings.enlarging <= _ROOT else SCALES + LARGER_SCALES,
+            scales=SCALES + LARGER_SCALES if gains_much else SCALES,
+            is_mixed=gains_much,
         )
         regions = list(best_windows(self._gain, self._slots(), rules))
         mass = self.evidence.mass.copy()
