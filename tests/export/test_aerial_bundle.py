@@ -97,13 +97,17 @@ def test_the_command_writes_the_record_it_was_told(
 ) -> None:
     output = tmp_path / "a name"
     verb = ["bundle-aerial", str(tiny_bundle), str(density_bundle), "-o", str(output)]
-    words = ["--evidence", "full, density", "--canvases", "2", "--object-px", "20", "--enlarging", "0.8"]
+    words = ["--evidence", "full, density", "--canvases", "2", "--object-px", "20"]
+    words += ["--enlarging", "0.8", "--iou", "0.55"]
     assert main([*verb, *words]) == 0
     shown = capsys.readouterr()
     assert f"next: tercelet run '{output}' VIDEO" in shown.out
     assert shown.err == f"wrote {output}\n"
     expected = AerialRecord("density", "canvas", ("full", "density"), 2, 20.0, 0.8)
-    assert read_manifest(output).aerial == expected
+    written = read_manifest(output)
+    assert written.aerial == expected
+    assert written.postprocess is not None
+    assert written.postprocess.iou_threshold == 0.55
     assert main([*verb, *words]) == 2
     assert "already exists" in capsys.readouterr().err
     assert main([*verb, "--overwrite", "--plan", "dmnet", "--json", "-"]) == 0

@@ -21,6 +21,7 @@ from tercelet.contract.manifest import AerialRecord, Manifest, Postprocess
 from tercelet.contract.plan import PlanName
 from tercelet.runtime.opening import AERIAL_DETECTIONS, open_pipeline
 from tercelet.runtime.pipelines.aerial_options import AerialOptions
+from tercelet.runtime.pipelines.single import Overrides
 
 # Canvases in one run: enough for half of the uniform tiles of a 4K frame.
 AERIAL_BATCH = 16
@@ -37,6 +38,7 @@ def bundle_aerial(
     canvases: int | None = None,
     object_px: float | None = None,
     enlarging: float | None = None,
+    iou: float | None = None,
     overwrite: bool = False,
     report: Callable[[str], object] | None = None,
 ) -> Path:
@@ -46,9 +48,10 @@ def bundle_aerial(
     makes a bundle that finds where to look by the detector itself. output: default is the detector's name
     with -aerial. plan, evidence, canvases, object_px, enlarging: what the bundle does unless a caller says
     otherwise, see `tercelet.runtime.open_pipeline`; evidence None takes the density network where there is
-    one. Files are compared with their sha256, copied, and the new bundle is opened once, golden pairs
-    included. report: gets each step. Raises InputError, also for a density network that plan and evidence
-    never ask, CheckFailedError; then nothing is left on disk.
+    one. iou: threshold of suppression, None keeps the detector's; where several regions show one object a
+    lower one pays. Files are compared with their sha256, copied, and the new bundle is opened once, golden
+    pairs included. report: gets each step. Raises InputError, also for a density network that plan and
+    evidence never ask, CheckFailedError; then nothing is left on disk.
     """
     detector, say = Path(detector), report or (lambda line: None)
     manifest = read_manifest(detector)
@@ -58,6 +61,7 @@ def bundle_aerial(
         )
     inner = None if manifest.aerial is None else manifest.aerial.density
     network = density if density is not None or inner is None else inside(detector, inner)
+    postprocess = _postprocess(manifest, iou)
     record = _record(plan, evidence, canvases, object_px, enlarging, density=network)
     if network is not None:
         check_density_bundle(network)
@@ -70,7 +74,7 @@ def bundle_aerial(
             file = verify_file(detector, manifest, name)
             if inner is None or not name.startswith(f"{inner}/"):
                 _copy(file, folder / name)
-        made = replace(manifest, pipeline="density_crops", aerial=record, postprocess=_postprocess(manifest))
+        made = replace(manifest, pipeline="density_crops", aerial=record, postprocess=postprocess)
         if network is not None:
             made = put_density_beside(folder, made, network)
         finish_aerial(folder, made)
@@ -111,7 +115,7 @@ def put_density_beside(folder: Path, manifest: Manifest, density: str | Path) ->
         manifest,
         pipeline="density_crops",
         aerial=replace(record, density=DENSITY_FOLDER),
-        postprocess=_postprocess(manifest),
+        postprocess=_postprocess(manifest, None),
     )
 
 
@@ -153,8 +157,8 @@ def _record(
     )
 
 
-def _postprocess(manifest: Manifest) -> Postprocess:
-    general = manifest.postprocess or Postprocess()
+def _postprocess(manifest: Manifest, iou: float | None) -> Postprocess:
+    general = Overrides(iou_threshold=iou).apply(manifest.postprocess or Postprocess())
     return replace(general, max_detections=max(general.max_detections, AERIAL_DETECTIONS))
 
 

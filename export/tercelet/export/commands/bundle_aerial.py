@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--canvases", type=int, metavar="N", help="besides the full frame, at most")
     parser.add_argument("--object-px", type=float, metavar="X", help="side of an object that is found (50)")
     parser.add_argument("--enlarging", type=float, metavar="X", help="what enlarging brings, 0 to 1 (0.5)")
+    parser.add_argument("--iou", type=float, metavar="X", help="threshold of suppression (the detector's)")
     parser.add_argument("--overwrite", action="store_true", help="replace an older bundle of that name")
     parser.add_argument("--json", metavar="FILE", help="write what was made as JSON; - for stdout")
 
@@ -53,6 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
         canvases=arguments.canvases,
         object_px=arguments.object_px,
         enlarging=arguments.enlarging,
+        iou=arguments.iou,
         overwrite=arguments.overwrite,
         report=lambda line: print(line, file=sys.stderr),
     )

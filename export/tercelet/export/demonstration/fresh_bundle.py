@@ -52,5 +52,6 @@ def export_packaged(
             canvases=aerial.canvases,
             object_px=aerial.object_px,
             enlarging=aerial.enlarging,
+            iou=None if finished.postprocess is None else finished.postprocess.iou_threshold,
             overwrite=True,
         )
