@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from slicing_frames import SIZE_NAMES, BenchFrame, bench_frames
+from slicing_frames import ALL_FRAMES, SIZE_NAMES, BenchFrame, bench_frames
 from slicing_peer import Peer, raw_outputs, write_peer_model
 
 from tercelet.contract.detections import Detections
@@ -148,11 +148,16 @@ def measure(
     return samples
 
 
-def quality(dataset: Dataset, frames: Sequence[BenchFrame], found: Sequence[Detections]) -> dict[str, Any]:
+def quality(
+    dataset: Dataset,
+    frames: Sequence[BenchFrame],
+    found: Sequence[Detections],
+    class_map: dict[str, Any],
+) -> dict[str, Any]:
     """Recall by size, and precision, of all frames together."""
     images = tuple(frame.truth for frame in frames)
     judge = Judge(
-        replace(dataset, images=images), found[0].labels, class_map=CLASS_MAP, max_detections=NO_LIMIT
+        replace(dataset, images=images), found[0].labels, class_map=class_map, max_detections=NO_LIMIT
     )
     for detections in found:
         judge.add(detections)
@@ -182,7 +187,10 @@ def quartiles(values: Any) -> dict[str, float]:
 
 
 def judged(
-    dataset: Dataset, frames: Sequence[BenchFrame], samples: dict[str, list[list[Sample]]]
+    dataset: Dataset,
+    frames: Sequence[BenchFrame],
+    samples: dict[str, list[list[Sample]]],
+    class_map: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything about one group of frames."""
     found = {name: [sample.found for sample in rows[0]] for name, rows in samples.items()}
@@ -199,7 +207,7 @@ def judged(
             "seconds": quartiles(spent["seconds"][name]),
             "cpu_seconds": quartiles(spent["cpu_seconds"][name]),
             "inferences": float(np.mean([sample.inferences for sample in rows[0]])),
-            **quality(dataset, frames, found[name]),
+            **quality(dataset, frames, found[name], class_map),
         }
         if name not in MERGES:
             for what in spent:
@@ -266,11 +274,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--peer-python", type=Path, required=True)
     parser.add_argument("--peer-engine", choices=PEER_ENGINES, default="ultralytics")
-    parser.add_argument("--groups", nargs="+", choices=SIZE_NAMES, default=list(SIZE_NAMES))
+    parser.add_argument("--groups", nargs="+", choices=(*SIZE_NAMES, ALL_FRAMES), default=list(SIZE_NAMES))
+    parser.add_argument("--class-map", type=Path, help="as for tercelet evaluate (COCO to VisDrone)")
     parser.add_argument("--canvases", nargs="+", default=["auto"], help="auto, or numbers; each one a row")
     parser.add_argument("--evidence", help="as for tercelet run")
     parser.add_argument("--density", help="as for tercelet run")
     parser.add_argument("--object-px", type=float, help="as for tercelet run")
+    parser.add_argument("--enlarging", type=float, help="as for tercelet run")
     parser.add_argument("--object-size", type=float, help="as for tercelet run")
     parser.add_argument("--fusion", choices=("nms", "weighted"))
     parser.add_argument("--score", type=float, default=0.25)
@@ -292,6 +302,7 @@ def open_ours(options: argparse.Namespace, canvases: str) -> Pipeline:
         evidence=None if options.evidence is None else options.evidence.split(","),
         density=options.density,
         object_px=options.object_px,
+        enlarging=options.enlarging,
         object_size=options.object_size,
         fusion=options.fusion,
         score_threshold=options.score,
@@ -306,6 +317,7 @@ def main(argv: list[str] | None = None) -> int:
     vision.limit_threads(options.threads)
     out = sys.stderr if options.json == "-" else sys.stdout
     dataset, frames = bench_frames(options.dataset, options.groups)
+    class_map = CLASS_MAP if options.class_map is None else json.loads(options.class_map.read_text("utf-8"))
     rounds = 1 if options.quick else options.rounds
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -331,7 +343,7 @@ def main(argv: list[str] | None = None) -> int:
             for group in options.groups:
                 chosen = [frame for frame in frames if frame.group == group][: 1 if options.quick else None]
                 samples = measure(contestants, chosen, rounds=rounds, folder=folder)
-                results[group] = judged(dataset, chosen, samples)
+                results[group] = judged(dataset, chosen, samples, class_map)
                 print_group(group, results[group], out)
             for pipeline in pipelines.values():
                 pipeline.close()

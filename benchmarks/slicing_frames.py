@@ -14,6 +14,7 @@ from tercelet.evaluation.datasets import Dataset, DatasetImage, open_dataset
 from tercelet.runtime.vision import read_image
 
 SIZE_NAMES = ("1080p", "2000x1500", "4K enlarged", "4K mosaic")
+ALL_FRAMES = "as they are"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,14 @@ def bench_frames(folder: Path, groups: Sequence[str]) -> tuple[Dataset, list[Ben
     1080p: as they are. 2000x1500: as they are. 4K enlarged: 1080p twice as large by bicubic interpolation,
     as if the same scenes had been filmed in 4K. 4K mosaic: four 1080p frames side by side, as many in turn as
     there are, beginning with another one each time; small objects all over, the hardest case for a plan.
+    ALL_FRAMES: every frame of the folder in one group, whatever its size.
     """
     dataset = open_dataset(folder)
+    if ALL_FRAMES in groups:
+        whole = [
+            BenchFrame(image.path.stem, ALL_FRAMES, read_image(image.path), image) for image in dataset.images
+        ]
+        return replace(dataset, images=()), whole
     read = [(image, read_image(image.path)) for image in dataset.images if image.width >= 1920]
     full_hd = [pair for pair in read if pair[1].shape[:2] == (1080, 1920)]
     frames: list[BenchFrame] = []
