@@ -64,12 +64,12 @@ def host_program(
     """run_kernel.cc for one type of features, and that type."""
     require_tools("g++")
     folder = tmp_path_factory.mktemp("host")
-    options: list[object] = []
+    options: list[object] = ["-pthread"]
     if request.param == "half":
         headers = cuda_include()
         if headers is None:
             pytest.skip("needs cuda_fp16.h, which comes with nvcc")
-        options = ["-DTERCELET_HALF", "-isystem", headers]
+        options += ["-DTERCELET_HALF", "-isystem", headers]
     return built_program(folder, "run_kernel.cc", options), request.param
 
 
@@ -168,13 +168,14 @@ def test_a_gpu_gives_the_reference(op: str, features: str, library: ctypes.CDLL,
 def _inputs_and_outputs(spec: OpSpec, case: Case, dtype: type) -> tuple[list[Array], list[Array]]:
     """The inputs with features of that type, and what the reference makes of them in float."""
     inputs = [_typed(array, item, dtype) for array, item in zip(case.inputs, spec.inputs, strict=True)]
-    found = spec.reference(*(array.astype(np.float32) for array in inputs), **case.attributes)
+    given = (array.astype(item.dtype) for array, item in zip(inputs, spec.inputs, strict=True))
+    found = spec.reference(*given, **case.attributes)
     expected = [found] if len(spec.outputs) == 1 else list(found)
     return inputs, [_typed(array, item, dtype) for array, item in zip(expected, spec.outputs, strict=True)]
 
 
 def _typed(array: Array, operand: Operand, dtype: type) -> Array:
-    return np.ascontiguousarray(array, dtype if operand.is_feature else np.float32)
+    return np.ascontiguousarray(array, dtype if operand.is_feature else operand.dtype)
 
 
 def _run_on_host(
@@ -201,7 +202,9 @@ def _run_on_device(
     library: ctypes.CDLL, spec: OpSpec, case: Case, inputs: Sequence[Array], expected: Sequence[Array]
 ) -> tuple[list[Array], float]:
     """The outputs, and the milliseconds of one launch."""
-    outputs = [np.full(array.shape, np.nan, array.dtype) for array in expected]
+    outputs = [
+        np.frombuffer(b"\xff" * array.nbytes, array.dtype).reshape(array.shape).copy() for array in expected
+    ]
     allocated = [*_on_device(library, [*inputs, *outputs])]
     pointers = (ctypes.c_void_p * len(inputs))(*allocated[: len(inputs)])
     targets = (ctypes.c_void_p * len(outputs))(*allocated[len(inputs) :])

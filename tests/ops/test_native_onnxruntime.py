@@ -203,7 +203,13 @@ FUSED_ATTRIBUTES: dict[str, Any] = {
     "taps": [0, 0, 0, 1, 1, 0],
 }
 FUSED_SHAPES = {**SAMPLE_SHAPES, "weight": [8, 4, 1, 3], "bias": [8]}
-SOUND = {"AKConvSample": (SAMPLE_SHAPES, SAMPLE_ATTRIBUTES), "AKConv": (FUSED_SHAPES, FUSED_ATTRIBUTES)}
+SOUND: dict[str, tuple[dict[str, list[int]], dict[str, Any]]] = {
+    "AKConvSample": (SAMPLE_SHAPES, SAMPLE_ATTRIBUTES),
+    "AKConv": (FUSED_SHAPES, FUSED_ATTRIBUTES),
+    "FurthestPointSample": ({"xyz": [1, 9, 3]}, {"count": 4, "ties": "mmcv"}),
+    "BallQuery": ({"xyz": [1, 9, 3], "centre": [1, 5, 3]}, {"radius": 0.5, "samples": 4, "min_radius": 0.0}),
+}
+ELEMENTS = {"float32": onnx.TensorProto.FLOAT, "int32": onnx.TensorProto.INT32}
 
 
 def run_wrong(
@@ -224,7 +230,8 @@ def run_wrong(
         for name, array in arrays.items()
         if name not in constants
     ]
-    outputs = [onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)]
+    element = ELEMENTS[OPS[op].outputs[0].dtype]
+    outputs = [onnx.helper.make_tensor_value_info(output, element, None)]
     held = [onnx.numpy_helper.from_array(arrays[name], name) for name in constants]
     graph = onnx.helper.make_graph([node], "wrong", infos, outputs, held)
     opsets = [onnx.helper.make_opsetid("", 19), onnx.helper.make_opsetid("tercelet", 1)]
@@ -266,6 +273,18 @@ WRONG_ATTRIBUTES = [
     ("AKConv", {"pads": None}, r"AKConv: pads: expected a list of integers"),
     ("AKConv", {"grid": "yx"}, r"AKConv: grid: expected one of its choices"),
     ("AKConv", {"taps": [0, 0]}, r"AKConv: taps: expected two numbers for each tap"),
+    ("FurthestPointSample", {"count": None}, r"FurthestPointSample: count: expected an integer"),
+    ("FurthestPointSample", {"count": 0}, r"FurthestPointSample: count: expected 1 to"),
+    ("FurthestPointSample", {"count": 1 << 40}, r"FurthestPointSample: count: expected 1 to"),
+    ("BallQuery", {"radius": None}, r"BallQuery: radius: expected a number"),
+    ("BallQuery", {"radius": 1}, r"BallQuery: radius: expected a number"),
+    ("BallQuery", {"radius": "1"}, r"BallQuery: radius: expected a number"),
+    ("BallQuery", {"radius": [0.5]}, r"BallQuery: radius: expected a number"),
+    ("BallQuery", {"radius": -0.5}, r"BallQuery: radius: expected more than 0"),
+    ("BallQuery", {"radius": float("nan")}, r"BallQuery: radius: expected more than 0"),
+    ("BallQuery", {"radius": float("inf")}, r"BallQuery: radius: expected more than 0"),
+    ("BallQuery", {"min_radius": 0.6}, r"BallQuery: min_radius: expected 0 to the radius"),
+    ("BallQuery", {"min_radius": 1}, r"BallQuery: min_radius: expected a number"),
 ]  # fmt: skip
 
 
@@ -296,6 +315,9 @@ WRONG_SHAPES = [
     ("AKConv", {"bias": [9]}, r"AKConv: bias: its shape does not fit"),
     ("AKConv", {"bias": [8, 1]}, r"AKConv: bias: its shape does not fit"),
     ("AKConv", {"bias": []}, r"AKConv: bias: its shape does not fit"),
+    ("FurthestPointSample", {"xyz": [1, 0, 3]}, r"FurthestPointSample: xyz: expected 1 to 2147483647 points"),
+    ("FurthestPointSample", {"xyz": [1, 9, 4]}, r"FurthestPointSample: xyz: its shape does not fit"),
+    ("BallQuery", {"centre": [2, 5, 3]}, r"BallQuery: centre: its shape does not fit"),
 ]  # fmt: skip
 
 

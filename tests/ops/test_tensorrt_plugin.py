@@ -121,14 +121,15 @@ def _misses(
     """The cases whose outputs, one after the other in `data`, are not those of the reference."""
     misses, start = {}, 0
     for (spec, case), arrays in zip(cases, inputs, strict=True):
-        found = spec.reference(*(array.astype(np.float32) for array in arrays), **case.attributes)
+        given = (array.astype(item.dtype) for array, item in zip(arrays, spec.inputs, strict=True))
+        found = spec.reference(*given, **case.attributes)
         expected = [found] if len(spec.outputs) == 1 else list(found)
         for array, operand in zip(expected, spec.outputs, strict=True):
-            dtype = np.dtype(features if operand.is_feature else np.float32)
+            dtype = np.dtype(features if operand.is_feature else operand.dtype)
             got = np.frombuffer(data, dtype, array.size, start).reshape(array.shape)
             start += got.nbytes
             difference = largest_relative_difference(got, array)
-            if not difference <= TOLERANCES[dtype]:
+            if not difference <= TOLERANCES.get(dtype, 0.0):
                 misses[f"{spec.name}: {case.name}: {operand.name}"] = difference
     assert start == len(data)
     return misses
@@ -136,25 +137,26 @@ def _misses(
 
 def _typed(spec: OpSpec, case: Case, features: type) -> list[np.ndarray]:
     pairs = zip(case.inputs, spec.inputs, strict=True)
-    return [np.ascontiguousarray(array, features if item.is_feature else np.float32) for array, item in pairs]
+    return [np.ascontiguousarray(array, features if item.is_feature else item.dtype) for array, item in pairs]
 
 
 def _text_of(cases: Iterable[tuple[OpSpec, Case]]) -> str:
     """The cases in the words that plugin_case.h reads."""
     lines: list[str] = []
     for spec, case in cases:
-        shapes = shapes_of(case)
+        shapes, attributes = shapes_of(case), spec.complete(case.attributes)
         lines.append(f"case {spec.name}")
         for item in spec.attributes:
-            value = case.attributes[item.name]
+            value = attributes[item.name]
             values = value if isinstance(value, tuple) else (value,)
             choice = item.choices.index(str(value)) if item.choices else -1
-            kind = (item.name, item.kind, int(item.default is not None), choice)
-            lines.append(_words("attribute", *kind, len(values), *values))
+            described = (item.name, item.kind, int(item.default is not None), choice)
+            lines.append(_words("attribute", *described, len(values), *values))
         outputs = spec.output_shapes(shapes, case.attributes)
         for word, operands, its in (("input", spec.inputs, shapes), ("output", spec.outputs, outputs)):
             for operand, shape in zip(operands, its, strict=True):
-                lines.append(_words(word, int(operand.is_feature), len(shape), *shape))
+                kind = 1 if operand.is_feature else 2 if operand.dtype == "int32" else 0
+                lines.append(_words(word, kind, len(shape), *shape))
         for index, shape in _wrong_shapes(spec, case):
             lines.append(_words("wrong", index, len(shape), *shape))
         lines.append("end")

@@ -62,9 +62,12 @@ def model_of(spec: OpSpec, case: Case, *, form: str = "", constants: Collection[
 
 
 def takes(backend: Backend, spec: OpSpec, case: Case) -> bool:
-    """Whether a case is run on that backend: onnx.reference is too slow or fails for some of DeformConv."""
-    if backend.kind != "onnx.reference" or backend.detail != "deform_conv":
+    """Whether a case is run on that backend: onnx.reference is too slow or fails for some of DeformConv, and
+    too slow for a network's point clouds."""
+    if backend.kind != "onnx.reference" or backend.detail not in ("deform_conv", "standard"):
         return True
+    if backend.detail == "standard":
+        return not case.layer
     batch, channels, height, width = case.inputs[0].shape
     taps = case.inputs[1].shape[1] // 2
     places = int(np.prod(spec.output_shapes([a.shape for a in case.inputs], case.attributes)[0]))
@@ -126,7 +129,7 @@ def _run_torch(backend: Backend, spec: OpSpec, case: Case, library: Path | None)
 
     dtype = getattr(torch, backend.precision)
     inputs = [
-        torch.from_numpy(array).to(dtype if item.is_feature else torch.float32)
+        torch.from_numpy(array).to(dtype if item.is_feature else getattr(torch, item.dtype))
         for item, array in zip(spec.inputs, case.inputs, strict=True)
     ]
     with torch.no_grad():

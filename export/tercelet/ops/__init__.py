@@ -11,7 +11,19 @@ from __future__ import annotations
 from tercelet.contract.op_spec import OpSpec
 from tercelet.ops.akconv.spec import SPEC as _AKCONV
 from tercelet.ops.akconv_sample.spec import SPEC as _AKCONV_SAMPLE
+from tercelet.ops.ball_query.spec import SPEC as _BALL_QUERY
+from tercelet.ops.furthest_point_sample.spec import SPEC as _FURTHEST_POINT_SAMPLE
+from tercelet.ops.three_interpolate.spec import SPEC as _THREE_INTERPOLATE
+from tercelet.ops.vote_fusion.spec import SPEC as _VOTE_FUSION
 
-OPS: dict[str, OpSpec] = {spec.name: spec for spec in (_AKCONV_SAMPLE, _AKCONV)}
+_SPECS = (
+    _AKCONV_SAMPLE,
+    _AKCONV,
+    _FURTHEST_POINT_SAMPLE,
+    _BALL_QUERY,
+    _THREE_INTERPOLATE,
+    _VOTE_FUSION,
+)
+OPS: dict[str, OpSpec] = {spec.name: spec for spec in _SPECS}
 
 __all__ = ["OPS", "OpSpec"]

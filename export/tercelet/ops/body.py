@@ -22,9 +22,31 @@ class Graph(Protocol):
 
     FLOAT: int
     INT64: int
+    INT32: int
 
     def op(self, name: str, *inputs: str, **attributes: Any) -> str:
         """A standard operator with one output."""
+        ...
+
+    def ops(self, name: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
+        """A standard operator with several outputs."""
+        ...
+
+    def loop(
+        self,
+        count: str,
+        carried: Sequence[str],
+        body: Callable[..., tuple[Sequence[str], Sequence[str]]],
+        *,
+        types: Sequence[int],
+        collected: Sequence[int],
+    ) -> list[str]:
+        """`count` (int64 scalar) times body(step, *carried), which gives what is carried on and what is
+        collected.
+
+        It may read tensors from outside. types, collected: element types of both. Returns the last values
+        carried, then every collected one with the steps as a first axis.
+        """
         ...
 
     def float(self, value: float) -> str:
@@ -44,7 +66,7 @@ class Graph(Protocol):
         ...
 
     def attribute(self, name: str) -> str:
-        """The value of an attribute of the op: int64, a scalar or a list."""
+        """The value of an attribute of the op: int64, a scalar or a list, or a float32 scalar."""
         ...
 
     def reference(self, name: str) -> Reference:

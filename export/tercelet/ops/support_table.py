@@ -27,7 +27,7 @@ Written by `python -m tercelet.export.op_support docs/ops.md`, which measures wh
 keeps the other cells. A cell is a run of the op's case table (`cases.py` in its folder) against the op's
 numpy reference.
 
-* **exact**: the same numbers.
+* **exact**: the same numbers; indices are either that or wrong.
 * **within 1e-6**: the largest difference is less than that times the largest value of the output.
   "n of m": how many cases of the table were run, where not all were.
 * **wrong**: it misses the reference altogether.
@@ -37,8 +37,9 @@ numpy reference.
 * **-**: the op has no such form.
 
 onnx.reference computes DeformConv in Python, up to a millisecond for a single product, and fails on axes of
-one pixel: only small cases are run there. The variants plain, avx2, avx512 and neon of the native library
-differ in ops that have a vectorised form (`cpu.cc`); others run the same code in each.
+one pixel: only small cases are run there, and of the ops on point clouds none as large as a network's. The
+variants plain, avx2, avx512 and neon of the native library differ in ops that have a vectorised form
+(`cpu.cc`, `exact.cc`); others run the same code in each.
 """
 
 
@@ -63,14 +64,20 @@ class Backend:
         return True
 
 
+def forms() -> list[str]:
+    """The forms of bodies that any op offers, in the order of the ops."""
+    bodies = (
+        body for spec in OPS.values() for body in import_module(f"tercelet.ops.{spec.folder}.body").BODIES
+    )
+    return list(dict.fromkeys(body.form for body in bodies))
+
+
 BACKENDS: tuple[Backend, ...] = (
     Backend("numpy reference", "float32", "numpy"),
     Backend("torch", "float32", "torch"),
     Backend("torch", "float64", "torch"),
-    Backend("body row_gather in ONNX Runtime", "float32", "body", "row_gather"),
-    Backend("body deform_conv in ONNX Runtime", "float32", "body", "deform_conv"),
-    Backend("body row_gather in onnx.reference", "float32", "onnx.reference", "row_gather"),
-    Backend("body deform_conv in onnx.reference", "float32", "onnx.reference", "deform_conv"),
+    *(Backend(f"body {form} in ONNX Runtime", "float32", "body", form) for form in forms()),
+    *(Backend(f"body {form} in onnx.reference", "float32", "onnx.reference", form) for form in forms()),
     Backend("native ONNX Runtime, plain", "float32", "native", "plain"),
     Backend("native ONNX Runtime, avx2", "float32", "native", "avx2"),
     Backend("native ONNX Runtime, avx512", "float32", "native", "avx512"),
@@ -156,10 +163,11 @@ def bound_of(cell: str) -> float | None:
 
 def _section(spec: OpSpec) -> str:
     lines = [f"\n### {spec.name}\n", f"{spec.summary}.\n"]
-    for operand in spec.inputs:
-        lines.append(f"* input `{operand.name}` ({', '.join(map(str, operand.shape))}): {operand.meaning}")
-    for operand in spec.outputs:
-        lines.append(f"* output `{operand.name}` ({', '.join(map(str, operand.shape))}): {operand.meaning}")
+    for word, operands in (("input", spec.inputs), ("output", spec.outputs)):
+        for operand in operands:
+            kind = "" if operand.dtype == "float32" else f" {operand.dtype}"
+            shape = ", ".join(map(str, operand.shape))
+            lines.append(f"* {word} `{operand.name}` ({shape}){kind}: {operand.meaning}")
     for item in spec.attributes:
         kind = f"one of {', '.join(item.choices)}" if item.choices else item.kind
         default = "" if item.default is None else f", {item.default} if not given"

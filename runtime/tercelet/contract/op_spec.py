@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from tercelet.contract.errors import InputError
 DOMAIN = "tercelet"
 DOMAIN_VERSION = 1
 Array = NDArray[Any]
-AttributeValue = int | str | tuple[int, ...]
+AttributeValue = int | float | str | tuple[int, ...]
 Shape = tuple[int, ...]
 _DIMENSION = re.compile(r"(?:(\d+)\*)?([A-Za-z]\w*)$")
 
@@ -29,24 +30,25 @@ _DIMENSION = re.compile(r"(?:(\d+)\*)?([A-Za-z]\w*)$")
 class Operand:
     """An input or output. shape: of numbers, symbols, or a number times a symbol such as "2*N".
 
-    is_feature: may also be float16 on a GPU; everything else (coordinates, offsets, weights of interpolation)
-    is float32 in every precision.
+    A symbol of an output that no input has is the value of the integer attribute of that name. is_feature:
+    may also be float16 on a GPU; everything else (coordinates, offsets, weights of interpolation) is float32
+    in every precision. int32: indices.
     """
 
     name: str
     shape: tuple[int | str, ...]
     meaning: str
     is_feature: bool = False
-    dtype: Literal["float32"] = "float32"
+    dtype: Literal["float32", "int32"] = "float32"
 
 
 @dataclass(frozen=True)
 class Attribute:
     """An attribute. choices: the strings it may be; a binding in C++ sees their index. default: None where
-    it has to be given."""
+    it has to be given. A float is rounded to float32, as ONNX keeps it."""
 
     name: str
-    kind: Literal["int", "ints", "string"]
+    kind: Literal["int", "ints", "float", "string"]
     meaning: str
     default: AttributeValue | None = None
     choices: tuple[str, ...] = ()
@@ -70,11 +72,11 @@ class Case:
 class OpSpec:
     """A custom op of domain `tercelet`.
 
-    folder: its folder below tercelet.ops. reference(*inputs, **attributes): float32 numpy arrays in and one
-    out (a tuple where there are several outputs); it checks its arguments and raises InputError. cases():
-    the table that drives tests, benchmark and support table. check(dims, attributes): what symbols and
-    attributes must fulfil beyond the shapes, None or a sentence. has_fast_cpu: cpu.cc holds a vectorised
-    kernel beside kernel.h.
+    folder: its folder below tercelet.ops. reference(*inputs, **attributes): numpy arrays in and one out (a
+    tuple where there are several outputs); it checks its arguments and raises InputError. cases(): the table
+    that drives tests, benchmark and support table. check(dims, attributes): what symbols and attributes must
+    fulfil beyond the shapes, None or a sentence. has_fast_cpu: cpu.cc or exact.cc holds a vectorised kernel
+    beside kernel.h. scratch: shape of the floats that kernel.h needs beside inputs and outputs; () for none.
     """
 
     name: str
@@ -87,6 +89,7 @@ class OpSpec:
     cases: Callable[[], Sequence[Case]]
     check: Callable[[Mapping[str, int], Mapping[str, AttributeValue]], str | None]
     has_fast_cpu: bool = False
+    scratch: tuple[int | str, ...] = ()
 
     def bind(
         self, shapes: Sequence[Sequence[int]], attributes: Mapping[str, AttributeValue]
@@ -111,6 +114,8 @@ class OpSpec:
     ) -> list[Shape]:
         """The shape rule: shapes of the outputs from those of the inputs, checked like `bind`."""
         symbols = self.bind(shapes, attributes)
+        complete = self.complete(attributes)
+        symbols |= {name: int(complete[name]) for name in sizing_attributes(self)}  # type: ignore[arg-type]
         return [tuple(size_of(d, symbols) for d in operand.shape) for operand in self.outputs]
 
     def complete(self, attributes: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
@@ -130,6 +135,17 @@ class OpSpec:
     def _misfit(self, operand: Operand, shape: Sequence[int]) -> str:
         expected = " x ".join(map(str, operand.shape))
         return f"{self.name}: {operand.name}: expected {expected}, got {' x '.join(map(str, shape))}"
+
+
+def sizing_attributes(spec: OpSpec) -> list[str]:
+    """The integer attributes that are sizes of outputs, in the order in which the outputs name them."""
+    known = {split_dimension(d)[1] for item in spec.inputs for d in item.shape if isinstance(d, str)}
+    found: dict[str, None] = {}
+    for item in spec.outputs:
+        for dimension in item.shape:
+            if isinstance(dimension, str) and split_dimension(dimension)[1] not in known:
+                found[split_dimension(dimension)[1]] = None
+    return list(found)
 
 
 def size_of(dimension: int | str, symbols: Mapping[str, int]) -> int:
@@ -152,9 +168,12 @@ def largest_relative_difference(got: Array, expected: Array) -> float:
     """Largest difference over the largest finite value of `expected`.
 
     NaN must meet NaN and an infinity its like, and shapes must be equal, or the result is inf; never NaN.
+    Integers are indices: equal, or the result is inf.
     """
-    if got.shape != expected.shape:
+    if got.shape != expected.shape or got.dtype.kind != expected.dtype.kind:
         return float("inf")
+    if expected.dtype.kind == "i":
+        return 0.0 if bool((got == expected).all()) else float("inf")
     mine, wanted = got.astype(np.float64), expected.astype(np.float64)
     is_finite = np.isfinite(wanted)
     same = (np.isnan(mine) & np.isnan(wanted)) | (mine == wanted)
@@ -177,6 +196,11 @@ def _bind_dimension(symbols: dict[str, int], dimension: int | str, size: int) ->
 def _checked(op: str, item: Attribute, value: Any) -> AttributeValue:
     if item.kind == "int" and isinstance(value, int) and not isinstance(value, bool):
         return value
+    if item.kind == "float" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        with np.errstate(over="ignore"):
+            rounded = float(np.float32(value))
+        if math.isfinite(rounded):
+            return rounded
     if item.kind == "string" and value in item.choices:
         return str(value)
     if item.kind == "ints" and not isinstance(value, (str, int)):
@@ -187,6 +211,6 @@ def _checked(op: str, item: Attribute, value: Any) -> AttributeValue:
     wanted = (
         f"one of {', '.join(item.choices)}"
         if item.choices
-        else {"int": "an integer"}.get(item.kind, "integers")
+        else {"int": "an integer", "float": "a finite number"}.get(item.kind, "integers")
     )
     raise InputError(f"{op}: {item.name}: expected {wanted}, got {value!r}")

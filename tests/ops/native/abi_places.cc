@@ -34,6 +34,7 @@ TERCELET_FUNCTION(ReleaseTensorTypeAndShapeInfo)
 TERCELET_FUNCTION(CreateCustomOpDomain)
 TERCELET_FUNCTION(CustomOpDomain_Add)
 TERCELET_FUNCTION(AddCustomOpDomain)
+TERCELET_FUNCTION(KernelInfoGetAttribute_float)
 TERCELET_FUNCTION(KernelInfoGetAttribute_int64)
 TERCELET_FUNCTION(KernelInfoGetAttribute_string)
 TERCELET_FUNCTION(KernelInfoGetAttributeArray_int64)
@@ -84,6 +85,7 @@ static_assert(offsetof(ApiBase, get_version) == offsetof(OrtApiBase, GetVersionS
 static_assert(kApiVersion <= ORT_API_VERSION, "this header is older than the version that the library asks for");
 static_assert(kFail == ORT_FAIL && kInvalidArgument == ORT_INVALID_ARGUMENT, "wrong error codes");
 static_assert(kFloatTensor == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, "wrong type");
+static_assert(kIntegerTensor == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, "wrong type");
 static_assert(kRequired == INPUT_OUTPUT_REQUIRED, "wrong characteristic");
 static_assert(kDefaultMemory == OrtMemTypeDefault, "wrong kind of memory");
 static_assert(sizeof(int) == sizeof(OrtErrorCode) && sizeof(int) == sizeof(ONNXTensorElementDataType) &&

@@ -14,14 +14,14 @@ const char* run_items(const Kernel& kernel) {
 
 template <class Op>
 const char* launch(FeatureType type, const typename Op::Dims& dims, const typename Op::Attributes& attributes,
-                   const void* const* in, void* const* out, void*) {
-  if (type == kHalfFeatures) return run_items(Op::template kernel<__half>(dims, attributes, in, out));
-  return run_items(Op::template kernel<float>(dims, attributes, in, out));
+                   const void* const* in, void* const* out, float* scratch, void*) {
+  if (type == kHalfFeatures) return run_items(Op::template kernel<__half>(dims, attributes, in, out, scratch));
+  return run_items(Op::template kernel<float>(dims, attributes, in, out, scratch));
 }
 
 #define TERCELET_INSTANTIATE(Op)                                                       \
   template const char* launch<Op>(FeatureType, const Op::Dims&, const Op::Attributes&, \
-                                  const void* const*, void* const*, void*);
+                                  const void* const*, void* const*, float*, void*);
 TERCELET_FOR_EACH_OP(TERCELET_INSTANTIATE)
 #undef TERCELET_INSTANTIATE
 

@@ -2,8 +2,8 @@
 //
 // A case is words:  case OP
 //                   attribute NAME KIND HAS_DEFAULT CHOICE COUNT VALUE...   one a line; CHOICE: index of a string or -1
-//                   input IS_FEATURE RANK SIZE...
-//                   output IS_FEATURE RANK SIZE...
+//                   input KIND RANK SIZE...                                 KIND: 0 number, 1 feature, 2 integer
+//                   output KIND RANK SIZE...
 //                   wrong INPUT RANK SIZE...                                a shape that does not fit in its place
 //                   end
 #pragma once
@@ -25,10 +25,13 @@ struct Attribute {
   bool has_default = false;
   int32_t choice = -1;
   std::vector<int32_t> values;
+  float number = 0;
 };
 
 struct Operand {
-  bool is_feature = false;
+  int kind = 0;
+  bool is_feature() const { return kind == 1; }
+  bool is_integer() const { return kind == 2; }
   std::vector<int64_t> sizes;
 };
 
@@ -59,6 +62,8 @@ inline Attribute read_attribute(std::ifstream& file) {
   if (attribute.kind == "string") {
     size_t count = 0;
     file >> count >> attribute.text;
+  } else if (attribute.kind == "float") {
+    attribute.number = read_list<float>(file).at(0);
   } else {
     attribute.values = read_list<int32_t>(file);
   }
@@ -77,7 +82,7 @@ inline std::vector<Case> read_cases(const char* path) {
       cases.back().attributes.push_back(read_attribute(file));
     } else if (word == "input" || word == "output") {
       Operand operand;
-      file >> operand.is_feature;
+      file >> operand.kind;
       operand.sizes = read_list<int64_t>(file);
       (word == "input" ? cases.back().inputs : cases.back().outputs).push_back(operand);
     } else if (word == "wrong") {
@@ -96,6 +101,7 @@ inline nvinfer1::PluginField field_of(const Attribute& attribute) {
   if (attribute.kind == "string") {
     return {attribute.name.c_str(), attribute.text.data(), Type::kCHAR, static_cast<int32_t>(attribute.text.size())};
   }
+  if (attribute.kind == "float") return {attribute.name.c_str(), &attribute.number, Type::kFLOAT32, 1};
   return {attribute.name.c_str(), attribute.values.data(), Type::kINT32, static_cast<int32_t>(attribute.values.size())};
 }
 
@@ -112,10 +118,15 @@ inline nvinfer1::Dims dims_of(const std::vector<int64_t>& sizes) {
   return dims;
 }
 
+inline nvinfer1::DataType type_of(const Operand& operand, nvinfer1::DataType features) {
+  if (operand.is_integer()) return nvinfer1::DataType::kINT32;
+  return operand.is_feature() ? features : nvinfer1::DataType::kFLOAT;
+}
+
 inline nvinfer1::PluginTensorDesc description_of(const Operand& operand, nvinfer1::DataType features) {
   nvinfer1::PluginTensorDesc description{};
   description.dims = dims_of(operand.sizes);
-  description.type = operand.is_feature ? features : nvinfer1::DataType::kFLOAT;
+  description.type = type_of(operand, features);
   description.format = nvinfer1::TensorFormat::kLINEAR;
   return description;
 }

@@ -57,7 +57,7 @@ Logger logger;
 
 std::vector<DataType> types_of(const std::vector<Operand>& operands, DataType features) {
   std::vector<DataType> types;
-  for (const Operand& operand : operands) types.push_back(operand.is_feature ? features : DataType::kFLOAT);
+  for (const Operand& operand : operands) types.push_back(type_of(operand, features));
   return types;
 }
 
@@ -72,17 +72,18 @@ void check_types(const Case& one, nvinfer1::IPluginV3OneBuild& build) {
     expect(build.getOutputDataTypes(found.data(), outputs, given.data(), inputs - 1) != 0, "an input short refused");
   }
   const auto features = std::count_if(one.inputs.begin(), one.inputs.end(),
-                                      [](const Operand& operand) { return operand.is_feature; });
+                                      [](const Operand& operand) { return operand.is_feature(); });
   for (size_t index = 0; index < one.inputs.size(); ++index) {
     std::vector<DataType> given = types_of(one.inputs, DataType::kFLOAT);
     given[index] = DataType::kHALF;
-    const bool is_alone = one.inputs[index].is_feature && features == 1;
+    const bool is_alone = one.inputs[index].is_feature() && features == 1;
     expect((build.getOutputDataTypes(found.data(), outputs, given.data(), inputs) == 0) == is_alone,
            "features of two types, or half for another input, refused");
-    given[index] = one.inputs[index].is_feature ? DataType::kINT8 : DataType::kHALF;
+    given[index] = one.inputs[index].is_feature() ? DataType::kINT8 : DataType::kHALF;
     logger.messages.clear();
     expect(build.getOutputDataTypes(found.data(), outputs, given.data(), inputs) != 0, "a wrong type refused");
-    expect(logger.has_said("expected float"), "words in the log about a wrong type");
+    expect(logger.has_said(one.inputs[index].is_integer() ? "expected integers" : "expected float"),
+           "words in the log about a wrong type");
   }
 }
 
@@ -108,7 +109,7 @@ void check_shapes(const Case& one, nvinfer1::IPluginV3OneBuild& build) {
       std::vector<int64_t> sizes;
       for (int axis = 0; axis < found[index].nbDims; ++axis) {
         sizes.push_back(value_of(found[index].d[axis]));
-        expect(found[index].d[axis]->isConstant() == is_constant, "sizes known where those of the inputs are");
+        expect(!is_constant || found[index].d[axis]->isConstant(), "sizes known where those of the inputs are");
       }
       expect(sizes == one.outputs[index].sizes, "the output shape of the specification");
     }
@@ -144,12 +145,13 @@ void check_formats(const Case& one, nvinfer1::IPluginV3OneBuild& build) {
     const std::vector<DataType> types = types_of(operands, features);
     bool is_first = true;
     for (int32_t place = 0; place < count; ++place) {
-      const bool is_feature = operands[static_cast<size_t>(place)].is_feature;
+      const bool is_feature = operands[static_cast<size_t>(place)].is_feature();
+      const bool is_integer = operands[static_cast<size_t>(place)].is_integer();
       expect(accepts(one, build, types, place), "linear float, or half for features, accepted");
       expect(!accepts(one, build, types, place, nvinfer1::TensorFormat::kCHW4), "another format refused");
       std::vector<DataType> changed = types;
       DataType& type = changed[static_cast<size_t>(place)];
-      for (const DataType other : {DataType::kINT8, DataType::kINT32, DataType::kBF16}) {
+      for (const DataType other : {DataType::kINT8, is_integer ? DataType::kFLOAT : DataType::kINT32, DataType::kBF16}) {
         type = other;
         expect(!accepts(one, build, changed, place), "another type refused");
       }
@@ -171,6 +173,11 @@ std::string text_of(const nvinfer1::PluginFieldCollection& fields) {
       if (field.type == PluginFieldType::kCHAR) text += static_cast<const char*>(field.data)[place];
       if (field.type == PluginFieldType::kINT32) {
         text += std::to_string(static_cast<const int32_t*>(field.data)[place]) + ",";
+      }
+      if (field.type == PluginFieldType::kFLOAT32) {
+        char number[32];
+        snprintf(number, sizeof number, "%a,", static_cast<double>(static_cast<const float*>(field.data)[place]));
+        text += number;
       }
     }
     text += ";";
@@ -201,7 +208,9 @@ void check_shape_change(const Case& one, nvinfer1::IPluginV3OneRuntime& runtime)
                                  static_cast<int32_t>(out.size()));
   };
   expect(change(one, DataType::kFLOAT) == 0 && change(one, DataType::kHALF) == 0, "its own shapes taken");
-  expect(change(one, DataType::kINT8) != 0, "features of another type refused");
+  const bool has_feature = std::any_of(one.inputs.begin(), one.inputs.end(),
+                                       [](const Operand& operand) { return operand.is_feature(); });
+  expect((change(one, DataType::kINT8) != 0) == has_feature, "features of another type refused");
   for (const WrongShape& wrong : one.wrong) {
     Case changed = one;
     changed.inputs[wrong.input].sizes = wrong.sizes;
@@ -238,6 +247,15 @@ void check_integers(const Attribute& attribute, size_t place, const Fields& fiel
   expect_created(false, creator, changed, "a negative count refused");
 }
 
+void check_real(const Attribute& attribute, size_t place, const Fields& fields, Creator& creator) {
+  const float numbers[] = {1, 2};
+  Fields changed = fields;
+  changed[place] = {attribute.name.c_str(), numbers, PluginFieldType::kFLOAT32, 2};
+  expect_created(false, creator, changed, "two numbers refused");
+  changed[place].length = 0;
+  expect_created(false, creator, changed, "no number refused");
+}
+
 void check_choice(const Attribute& attribute, size_t place, const Fields& fields, Creator& creator) {
   const int32_t none = 99;
   Fields changed = fields;
@@ -268,11 +286,13 @@ void check_attributes(const Case& one, const Fields& fields, Creator& creator) {
     changed.erase(changed.begin() + static_cast<std::ptrdiff_t>(place));
     expect_created(attribute.has_default, creator, changed, attribute.name + " may be missing if it has a default");
     changed = fields;
-    changed[place] = {attribute.name.c_str(), &number, PluginFieldType::kFLOAT32, 1};
-    expect_created(false, creator, changed, attribute.name + " as a float refused");
+    const bool is_real = attribute.kind == "float";
+    changed[place] = {attribute.name.c_str(), &number, is_real ? PluginFieldType::kINT32 : PluginFieldType::kFLOAT32, 1};
+    expect_created(false, creator, changed, attribute.name + " of another type refused");
     changed[place] = {attribute.name.c_str(), nullptr, fields[place].type, 1};
     expect_created(false, creator, changed, attribute.name + " without data refused");
-    (attribute.kind == "string" ? check_choice : check_integers)(attribute, place, fields, creator);
+    (attribute.kind == "string" ? check_choice : is_real ? check_real : check_integers)(attribute, place, fields,
+                                                                                         creator);
   }
   for (const char* name : {static_cast<const char*>("unheard_of"), static_cast<const char*>(nullptr)}) {
     Fields changed = fields;
@@ -338,8 +358,9 @@ int main(int count, char** arguments) {
     if (creator) check_case(one, *creator);
   }
   logger.is_lost = true;
+  const PluginField unknown{"unheard_of", nullptr, PluginFieldType::kINT32, 1};
   for (nvinfer1::IPluginCreatorInterface* const creator : library.all) {
-    expect(!create(*static_cast<Creator*>(creator), {}, TensorRTPhase::kBUILD), "no crash where no logger is found");
+    expect(!create(*static_cast<Creator*>(creator), {unknown}, TensorRTPhase::kBUILD), "no crash without a logger");
   }
   library.set_logger_finder(nullptr);
   if (count > 3) check_registry(arguments[3], arguments[1], library, cases);

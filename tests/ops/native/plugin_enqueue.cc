@@ -14,7 +14,7 @@ using nvinfer1::DataType;
 using nvinfer1::TensorRTPhase;
 
 std::vector<char> memory_for(const Operand& operand, DataType features) {
-  size_t bytes = operand.is_feature && features == DataType::kHALF ? 2 : 4;
+  size_t bytes = operand.is_feature() && features == DataType::kHALF ? 2 : 4;
   for (const int64_t size : operand.sizes) bytes *= static_cast<size_t>(size);
   return std::vector<char>(bytes, '\xff');  // NaN: what is never written is seen
 }
@@ -44,7 +44,12 @@ int32_t run(const Case& one, Creator& creator, DataType features, std::ifstream&
                              static_cast<int32_t>(out.size()))) {
     return 5;
   }
-  if (runtime->enqueue(of_inputs.data(), of_outputs.data(), in.data(), out.data(), nullptr, nullptr)) return 6;
+  std::vector<nvinfer1::DynamicPluginTensorDesc> widest(in.size()), of_widest(out.size());
+  for (size_t index = 0; index < in.size(); ++index) widest[index] = {of_inputs[index], {}, of_inputs[index].dims, {}};
+  const size_t bytes = build_of(*plugin)->getWorkspaceSize(widest.data(), static_cast<int32_t>(in.size()),
+                                                           of_widest.data(), static_cast<int32_t>(out.size()));
+  const std::unique_ptr<char[]> scratch(new char[bytes]);
+  if (runtime->enqueue(of_inputs.data(), of_outputs.data(), in.data(), out.data(), scratch.get(), nullptr)) return 6;
   for (size_t index = one.inputs.size(); index < data.size(); ++index) {
     outputs.write(data[index].data(), static_cast<std::streamsize>(data[index].size()));
   }

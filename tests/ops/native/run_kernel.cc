@@ -7,7 +7,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <atomic>
 #include <fstream>
+#include <memory>
+#include <thread>
 #include <vector>
 
 #if defined(TERCELET_HALF)
@@ -26,7 +29,7 @@ using Feature = float;
 #endif
 
 int64_t bytes_of(const OperandRule& rule, const Shape& shape) {
-  int64_t bytes = rule.is_feature ? sizeof(Feature) : sizeof(float);
+  int64_t bytes = rule.kind == kFeature ? sizeof(Feature) : sizeof(float);
   for (int axis = 0; axis < shape.rank; ++axis) bytes *= shape.size[axis];
   return bytes;
 }
@@ -58,6 +61,64 @@ struct CaseFile {
   CountedLists attribute_lists() const { return {attributes.data(), static_cast<int64_t>(attributes.size())}; }
 };
 
+constexpr int kTeam = 4;
+
+// Threads that wait for each other as those of a block on a GPU do.
+class Barrier {
+ public:
+  void wait() {
+    const int round = round_.load();
+    if (arrived_.fetch_add(1) + 1 == kTeam) {
+      arrived_ = 0;
+      ++round_;
+    } else {
+      while (round_.load() == round) std::this_thread::yield();
+    }
+  }
+
+ private:
+  std::atomic<int> arrived_{0}, round_{0};
+};
+
+// The team of cuda.cu, step by step.
+struct ThreadTeam {
+  int own;
+  Candidate* slots;
+  Barrier* barrier;
+
+  int64_t rank() const { return own; }
+  int64_t size() const { return kTeam; }
+
+  Candidate best(const Candidate& mine) const {
+    slots[own] = mine;
+    barrier->wait();
+    for (int half = kTeam / 2; half > 0; half /= 2) {
+      if (own < half && is_better(slots[own + half], slots[own])) slots[own] = slots[own + half];
+      barrier->wait();
+    }
+    const Candidate found = slots[0];
+    barrier->wait();
+    return found;
+  }
+};
+
+template <class Kernel>
+void run_all(const Kernel& kernel) {
+  if constexpr (IsForTeams<Kernel>::value) {
+    Candidate slots[kTeam];
+    Barrier barrier;
+    std::vector<std::thread> threads;
+    for (int own = 0; own < kTeam; ++own) {
+      threads.emplace_back([&, own] {
+        for (int64_t index = 0; index < kernel.items(); ++index) kernel.item(index, ThreadTeam{own, slots, &barrier});
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  } else {
+    for (int64_t index = 0; index < kernel.items(); ++index) kernel.item(index);
+  }
+}
+
 template <class Op>
 void run_items(const typename Op::Dims& dims, const typename Op::Attributes& attributes, CaseFile& given,
                std::ofstream& written) {
@@ -72,12 +133,12 @@ void run_items(const typename Op::Dims& dims, const typename Op::Attributes& att
   }
   for (int index = 0; index < Op::kOutputs; ++index) {
     std::vector<char>& output = data[Op::kInputs + index];
-    const int64_t bytes = bytes_of(Op::kOperands[Op::kInputs + index], Op::output_shape(index, dims));
+    const int64_t bytes = bytes_of(Op::kOperands[Op::kInputs + index], Op::output_shape(index, dims, attributes));
     output.assign(static_cast<size_t>(bytes), '\xff');  // NaN: what no item writes is seen
     out[index] = output.data();
   }
-  const auto kernel = Op::template kernel<Feature>(dims, attributes, in, out);
-  for (int64_t index = 0; index < kernel.items(); ++index) kernel.item(index);
+  const std::unique_ptr<float[]> scratch(new float[static_cast<size_t>(Op::scratch_floats(dims, attributes))]);
+  run_all(Op::template kernel<Feature>(dims, attributes, in, out, scratch.get()));
   for (int index = 0; index < Op::kOutputs; ++index) {
     const std::vector<char>& output = data[Op::kInputs + index];
     written.write(output.data(), static_cast<int64_t>(output.size()));

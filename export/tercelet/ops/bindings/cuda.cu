@@ -13,6 +13,7 @@ namespace {
 // Maps of a robot's network are small: few threads a block spread them over more multiprocessors.
 constexpr int kThreads = 128;
 constexpr int64_t kMaximumBlocks = int64_t{1} << 20;  // beyond them a thread does several items
+constexpr int kTeam = 512;                            // threads of a team, a power of two
 
 thread_local char last_message[512] = "";
 
@@ -39,18 +40,72 @@ __global__ void __launch_bounds__(kThreads) run_items(const Kernel kernel) {
   }
 }
 
+// A block of threads.
+struct BlockTeam {
+  Candidate* slots;  // kTeam of them, shared
+
+  __device__ int64_t rank() const { return threadIdx.x; }
+  __device__ int64_t size() const { return kTeam; }
+
+  __device__ Candidate best(const Candidate& mine) const {
+    const int own = static_cast<int>(threadIdx.x);
+    slots[own] = mine;
+    __syncthreads();
+    for (int half = kTeam / 2; half > 0; half /= 2) {
+      if (own < half && is_better(slots[own + half], slots[own])) slots[own] = slots[own + half];
+      __syncthreads();
+    }
+    const Candidate found = slots[0];
+    __syncthreads();  // before the slots are written again
+    return found;
+  }
+};
+
+template <class Kernel>
+__global__ void __launch_bounds__(kTeam) run_teams(const Kernel kernel) {
+  __shared__ Candidate slots[kTeam];
+  for (int64_t index = blockIdx.x; index < kernel.items(); index += gridDim.x) kernel.item(index, BlockTeam{slots});
+}
+
 template <class Kernel>
 const char* launch_kernel(Kernel kernel, void* stream) {
   const int64_t items = kernel.items();
   if (items == 0) return nullptr;  // a grid of no blocks is an error
-  const int64_t wanted = (items + kThreads - 1) / kThreads;
+  const void* function = nullptr;
+  int64_t threads = kThreads, wanted = (items + kThreads - 1) / kThreads;
+  if constexpr (IsForTeams<Kernel>::value) {
+    function = reinterpret_cast<const void*>(&run_teams<Kernel>);
+    threads = kTeam, wanted = items;
+  } else {
+    function = reinterpret_cast<const void*>(&run_items<Kernel>);
+  }
   const dim3 blocks(static_cast<unsigned>(wanted < kMaximumBlocks ? wanted : kMaximumBlocks));
   void* arguments[] = {&kernel};
   // Not <<<>>>: the function returns its own error and leaves those of others alone.
-  const cudaError_t error = cudaLaunchKernel(reinterpret_cast<const void*>(&run_items<Kernel>), blocks, dim3(kThreads),
-                                             arguments, 0, static_cast<cudaStream_t>(stream));
+  const cudaError_t error = cudaLaunchKernel(function, blocks, dim3(static_cast<unsigned>(threads)), arguments, 0,
+                                             static_cast<cudaStream_t>(stream));
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
+
+// Floats on the device for the time of a call.
+class Scratch {
+ public:
+  explicit Scratch(int64_t floats) {
+    if (floats > 0) error_ = cudaMalloc(reinterpret_cast<void**>(&data_), static_cast<size_t>(floats) * sizeof(float));
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() {
+    if (data_) cudaFree(data_);  // waits for the launches that use it
+  }
+
+  cudaError_t error() const { return error_; }
+  float* data() const { return data_; }
+
+ private:
+  cudaError_t error_ = cudaSuccess;
+  float* data_ = nullptr;
+};
 
 // A pair of events around work on a stream.
 class Stopwatch {
@@ -98,10 +153,12 @@ struct Launch {
     Problem problem;
     const CallStatus status = read_call<Op>(shapes, attributes, &dims, &values, &problem);
     if (status != kDone) return fail(Op::kName, status, problem);
+    const Scratch scratch(Op::scratch_floats(dims, values));
+    if (status_of(scratch.error(), Op::kName) != kDone) return kDeviceFailed;
     Stopwatch stopwatch(static_cast<cudaStream_t>(stream));
     if (milliseconds && status_of(stopwatch.start(), Op::kName) != kDone) return kDeviceFailed;
     for (int repeat = 0; repeat < repeats; ++repeat) {
-      const char* const wrong = launch<Op>(type, dims, values, in, out, stream);
+      const char* const wrong = launch<Op>(type, dims, values, in, out, scratch.data(), stream);
       if (wrong) return fail(kDeviceFailed, Op::kName, wrong);
     }
     if (!milliseconds) return kDone;
@@ -126,7 +183,7 @@ struct OutputShapes {
     if (status != kDone) return fail(Op::kName, status, problem);
     int64_t place = 0;
     for (int index = 0; index < Op::kOutputs; ++index) {
-      const Shape shape = Op::output_shape(index, dims);
+      const Shape shape = Op::output_shape(index, dims, values);
       if (place + 1 + shape.rank > room) return fail(kWrongShape, Op::kName, "expected more room for the shapes");
       numbers[place++] = shape.rank;
       for (int axis = 0; axis < shape.rank; ++axis) numbers[place++] = shape.size[axis];
@@ -145,14 +202,16 @@ CallStatus visit_or_fail(const char* op, const Visitor& visitor) {
 
 template <class Op>
 const char* launch(FeatureType type, const typename Op::Dims& dims, const typename Op::Attributes& attributes,
-                   const void* const* in, void* const* out, void* stream) {
-  if (type == kHalfFeatures) return launch_kernel(Op::template kernel<__half>(dims, attributes, in, out), stream);
-  return launch_kernel(Op::template kernel<float>(dims, attributes, in, out), stream);
+                   const void* const* in, void* const* out, float* scratch, void* stream) {
+  if (type == kHalfFeatures) {
+    return launch_kernel(Op::template kernel<__half>(dims, attributes, in, out, scratch), stream);
+  }
+  return launch_kernel(Op::template kernel<float>(dims, attributes, in, out, scratch), stream);
 }
 
 #define TERCELET_INSTANTIATE(Op)                                                               \
   template const char* launch<Op>(FeatureType, const Op::Dims&, const Op::Attributes&,          \
-                                  const void* const*, void* const*, void*);
+                                  const void* const*, void* const*, float*, void*);
 TERCELET_FOR_EACH_OP(TERCELET_INSTANTIATE)
 #undef TERCELET_INSTANTIATE
 

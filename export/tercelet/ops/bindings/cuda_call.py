@@ -4,6 +4,7 @@ needed."""
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tercelet.contract.errors import CheckFailedError
-from tercelet.contract.op_spec import AttributeValue, OpSpec
+from tercelet.contract.op_spec import Attribute, AttributeValue, OpSpec
 
 _FLOAT_FEATURES = 0
 
@@ -20,25 +21,24 @@ _FLOAT_FEATURES = 0
 def run_on_gpu(
     library: Path,
     spec: OpSpec,
-    inputs: Sequence[NDArray[np.float32]],
+    inputs: Sequence[NDArray[Any]],
     attributes: Mapping[str, AttributeValue],
-) -> list[NDArray[np.float32]]:
-    """The outputs of an op on float32 arrays, computed on the current device.
+) -> list[NDArray[Any]]:
+    """The outputs of an op on arrays of float32 or int32 as specified, computed on the current device.
 
     Raises CheckFailedError with the library's words where it does not load, the device fails or what is given
     does not fit.
     """
     cuda = _Library(library)
-    outputs = [
-        np.empty(shape, np.float32)
-        for shape in spec.output_shapes([array.shape for array in inputs], attributes)
-    ]
+    sizes = spec.output_shapes([array.shape for array in inputs], attributes)
+    outputs = [np.empty(shape, item.dtype) for item, shape in zip(spec.outputs, sizes, strict=True)]
     on_device: list[ctypes.c_void_p] = []
     results: list[ctypes.c_void_p] = []
     try:
-        for array in inputs:
-            on_device.append(cuda.allocated(array.nbytes))
-            cuda.copy_to(on_device[-1], np.ascontiguousarray(array, np.float32))
+        for item, array in zip(spec.inputs, inputs, strict=True):
+            given = np.ascontiguousarray(array, item.dtype)
+            on_device.append(cuda.allocated(given.nbytes))
+            cuda.copy_to(on_device[-1], given)
         for output in outputs:
             results.append(cuda.allocated(output.nbytes))
         shapes = flat_shapes(array.shape for array in inputs)
@@ -62,15 +62,23 @@ def flat_shapes(shapes: Iterable[Sequence[int]]) -> list[int]:
 
 
 def flat_attributes(spec: OpSpec, attributes: Mapping[str, AttributeValue]) -> list[int]:
-    """Every attribute as its count and its values, a string as the index of its choice."""
+    """Every attribute as its count and its values, a string as the index of its choice, a float as bits."""
     numbers: list[int] = []
     for item in spec.attributes:
         value = attributes[item.name]
         if isinstance(value, tuple):
             numbers += [len(value), *value]
         else:
-            numbers += [1, item.choices.index(value) if isinstance(value, str) else value]
+            numbers += [1, _number_of(item, value)]
     return numbers
+
+
+def _number_of(item: Attribute, value: int | float | str) -> int:
+    if isinstance(value, str):
+        return item.choices.index(value)
+    if isinstance(value, float):
+        return int(struct.unpack("<i", struct.pack("<f", value))[0])
+    return value
 
 
 class _Library:
@@ -102,7 +110,7 @@ class _Library:
         self.call("tercelet_cuda_allocate", max(size, 1), ctypes.byref(pointer))
         return pointer
 
-    def copy_to(self, pointer: ctypes.c_void_p, array: NDArray[np.float32]) -> None:
+    def copy_to(self, pointer: ctypes.c_void_p, array: NDArray[Any]) -> None:
         self.call("tercelet_cuda_copy", pointer, array.ctypes.data_as(ctypes.c_void_p), array.nbytes)
 
     def free(self, pointer: ctypes.c_void_p) -> None:

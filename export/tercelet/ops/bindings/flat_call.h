@@ -2,7 +2,7 @@
 // and lists one after the other, each after its count. No allocation, no framework.
 //   shapes      of each input, in the order of the specification: its rank, its sizes
 //   attributes  each one, in the order of the specification, defaults spelled out: its count, its values; a string
-//               as the index of its choice
+//               as the index of its choice, a float as its 32 bits
 #pragma once
 
 #include <string.h>
@@ -57,6 +57,15 @@ class FlatReader {
     int64_t count = 0;
     if (!lists_.take(&values, &count) || count != 1) return fail(name, "expected one integer");
     *value = values[0];
+    return true;
+  }
+
+  bool real(const char* name, bool, float, float* value) {
+    int64_t number = 0;
+    if (!integer(name, false, 0, &number)) return false;
+    const int32_t bits = static_cast<int32_t>(number);
+    if (bits != number) return fail(name, "expected the 32 bits of a float");
+    memcpy(value, &bits, sizeof bits);
     return true;
   }
 

@@ -13,84 +13,25 @@
 #include <string.h>
 
 #include <chrono>
-#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "flat_call.h"
+#include "fuzz_draws.h"
 #include "simd.h"
 
 namespace tercelet {
 namespace {
 
 constexpr double kTolerance = 1e-4;  // sums in another order; anything wrong is off by orders of magnitude
-constexpr int64_t kLargestOperand = 1 << 19;
-constexpr int64_t kMostProducts = 1 << 24;  // keeps one run below a second
-constexpr int64_t kLarge = 160 * 1024;       // floats of a map that no window of rows holds at once (akconv/cpu.h)
 constexpr float kUnwritten = -7.0319e20f;
 #if defined(TERCELET_PLANTED_FAULT)
 int planted_fault = 0;
 #endif
 
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-
-  uint64_t bits() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  // low <= result <= high
-  int64_t between(int64_t low, int64_t high) {
-    return low + static_cast<int64_t>(bits() % static_cast<uint64_t>(high - low + 1));
-  }
-  bool one_in(int64_t count) { return between(1, count) == 1; }
-  float uniform() { return static_cast<float>(bits() >> 40) * (1.0f / 16777216.0f); }
-  float normal() {  // near enough
-    float sum = -6.0f;
-    for (int index = 0; index < 12; ++index) sum += uniform();
-    return sum;
-  }
-  int64_t any_integer() {
-    const int64_t edges[] = {0, 1, -1, 2, 64, 65, 128, 129, 1 << 20, (1 << 20) - 1, INT32_MAX, INT32_MIN,
-                             int64_t{INT32_MAX} + 1, INT64_MAX, INT64_MIN};
-    if (one_in(3)) return edges[between(0, 14)];
-    return one_in(4) ? static_cast<int64_t>(bits()) : between(-3, 40);
-  }
-
- private:
-  uint64_t state_;
-};
-
-// Attributes drawn from nothing, or given ones of which some are changed; handed to Op::read.
-struct RandomReader {
-  Random& random;
-  int64_t change_one_in;  // 1 draws everything anew
-
-  bool integer(const char*, bool, int64_t, int64_t* value) {
-    if (random.one_in(change_one_in)) *value = random.any_integer();
-    return true;
-  }
-  bool choice(const char*, const Choices& choices, int64_t, int64_t* value) {
-    if (random.one_in(change_one_in)) *value = random.between(0, choices.count - 1);
-    return true;
-  }
-  bool integers(const char*, Ints* list) {
-    if (random.one_in(change_one_in)) {
-      const int32_t before = list->size;
-      list->size = static_cast<int32_t>(random.one_in(2) ? random.between(0, kMaximumInts) : before);
-      for (int32_t index = before; index < list->size; ++index) {
-        list->value[index] = static_cast<int32_t>(random.bits());
-      }
-      if (list->size) list->value[random.between(0, list->size - 1)] = static_cast<int32_t>(random.any_integer());
-    }
-    return true;
-  }
-};
+int32_t unwritten_bits() { return bits_of(&kUnwritten); }
 
 // Writes attributes down as flat_call.h reads them.
 struct ListWriter {
@@ -100,6 +41,12 @@ struct ListWriter {
     list->insert(list->end(), {1, *value});
     return true;
   }
+  bool real(const char*, bool, float, float* value) {
+    int32_t bits = 0;
+    memcpy(&bits, value, sizeof bits);
+    list->insert(list->end(), {1, bits});
+    return true;
+  }
   bool choice(const char* name, const Choices&, int64_t, int64_t* value) { return integer(name, false, 0, value); }
   bool integers(const char*, Ints* values) {
     list->push_back(values->size);
@@ -107,83 +54,6 @@ struct ListWriter {
     return true;
   }
 };
-
-// A side, and the channels that go with it: mostly small, now and then so large that a window has to move.
-struct Sizes {
-  int64_t height, width, channels;
-};
-
-Sizes sizes_of(Random& random) {
-  if (random.one_in(12)) return {random.between(150, 900), random.between(1, 24), random.between(17, 40)};
-  if (random.one_in(12)) return {random.between(1, 70), random.between(100, 400), random.between(8, 20)};
-  return {random.between(1, 24), random.between(1, 40), random.between(1, 36)};
-}
-
-// Dims and attributes that an op is likely to take. An op without such a function gets what is drawn at random.
-template <class Dims, class Attributes>
-void fit(Random&, Dims*, Attributes*) {}
-
-void fit(Random& random, akconv_sample::Dims* d, akconv_sample::Attributes* a) {
-  const Sizes sizes = sizes_of(random);
-  a->stride = random.one_in(6) ? random.between(1, 50) : random.between(1, 3);
-  a->grid = random.one_in(4);
-  d->B = random.between(1, 3), d->C = sizes.channels, d->H = sizes.height, d->W = sizes.width;
-  const bool is_large = d->H * d->W > 2000;  // then little of everything else
-  d->N = is_large ? random.between(1, 3) : random.one_in(10) ? random.between(1, 64) : random.between(1, 6);
-  d->h = (d->H + a->stride - 1) / a->stride, d->w = (d->W + a->stride - 1) / a->stride;
-  if (random.one_in(20)) *(random.one_in(2) ? &d->B : &d->C) = 0;
-  if (random.one_in(20)) *(random.one_in(2) ? &d->H : &d->W) = 0;
-  d->h = d->H ? d->h : 0, d->w = d->W ? d->w : 0;
-  a->taps.size = static_cast<int32_t>(2 * d->N);
-  const int64_t reach = random.one_in(5) ? 1 << 21 : random.one_in(3) ? 40 : 4;
-  for (int32_t index = 0; index < a->taps.size; ++index) {
-    a->taps.value[index] = static_cast<int32_t>(random.between(-reach / 2 + 1, reach / 2 - 1));
-  }
-}
-
-void fit(Random& random, akconv::Dims* d, akconv::Attributes* a) {
-  akconv_sample::Dims dims{};
-  akconv_sample::Attributes attributes{};
-  fit(random, &dims, &attributes);
-  d->B = dims.B, d->C = dims.C, d->H = dims.H, d->W = dims.W, d->N = dims.N, d->h = dims.h, d->w = dims.w;
-  d->O = random.one_in(30) ? 0 : random.between(1, d->H * d->W > 2000 ? 9 : 70);
-  a->strides.size = 2, a->pads.size = 4;
-  a->strides.value[0] = a->strides.value[1] = static_cast<int32_t>(attributes.stride);
-  a->pads.value[0] = a->pads.value[2] = 0;
-  a->pads.value[1] = a->pads.value[3] = static_cast<int32_t>(d->N - 1);
-  a->grid = attributes.grid, a->taps = attributes.taps;
-}
-
-int64_t count_of(const Shape& shape) {
-  int64_t count = 1;
-  for (int axis = 0; axis < shape.rank; ++axis) {
-    if (shape.size[axis] < 0 || shape.size[axis] > kLargestOperand) return kLargestOperand + 1;
-    count *= shape.size[axis];
-    if (count > kLargestOperand) return count;
-  }
-  return count;
-}
-
-// Features near one; everything else (offsets) mostly some pixels, and whatever a float can be now and then.
-std::unique_ptr<float[]> values_of(Random& random, int64_t count, bool is_feature, bool is_list) {
-  std::unique_ptr<float[]> values(new float[static_cast<size_t>(count)]);
-  const bool is_broken = random.one_in(is_feature ? 8 : 3), is_whole = random.one_in(4);
-  const float infinity = std::numeric_limits<float>::infinity();
-  const float edges[] = {NAN,     infinity, -infinity, 3.4e38f, -3.4e38f, 1e-42f, -1e-42f, 0.0f,
-                         -0.0f,   2147483648.0f, -2147483648.0f, 1048576.0f, 8388607.5f, 0.99999994f, -1e9f};
-  const float scale = is_feature ? 0.5f : random.one_in(3) ? 40.0f : 1.5f;
-  for (int64_t index = 0; index < count; ++index) {
-    values[index] = random.normal() * scale;
-    if (!is_feature && is_whole) values[index] = floorf(values[index]);
-    // Sums of huge features overflow or not, depending on their order: those stay out.
-    if (is_broken && random.one_in(40)) values[index] = edges[random.between(0, is_feature ? 2 : 14)];
-  }
-  // One number out of line; a huge one only in a list such as a bias, which is added once and cannot cancel.
-  if (is_feature && count && random.one_in(6)) {
-    values[random.between(0, count - 1)] = is_list && random.one_in(2) ? -1e38f : -100.0f;
-  }
-  return values;
-}
 
 struct Counts {
   int64_t drawn = 0, refused = 0, ran = 0, quick = 0, declined = 0, large = 0, compared = 0, parsed = 0, unparsed = 0;
@@ -207,6 +77,12 @@ struct Prepared {
   int64_t counts[Op::kOutputs];
 };
 
+// Scratch memory of exactly the size that a call needs.
+template <class Op>
+std::unique_ptr<float[]> scratch_of(const Prepared<Op>& call) {
+  return std::unique_ptr<float[]>(new float[static_cast<size_t>(Op::scratch_floats(call.dims, call.attributes))]);
+}
+
 // Outputs of exactly the size they must have, filled with what no kernel writes.
 template <class Op>
 struct Outputs {
@@ -220,7 +96,7 @@ struct Outputs {
       count -= planted_fault == 1 && count > 0;
 #endif
       data[index].reset(new float[static_cast<size_t>(count)]);
-      for (int64_t place = 0; place < count; ++place) data[index][place] = kUnwritten;
+      for (int64_t place = 0; place < count; ++place) memcpy(&data[index][place], &kUnwritten, sizeof kUnwritten);
       out[index] = data[index].get();
     }
   }
@@ -249,6 +125,12 @@ void compare(const Prepared<Op>& call, const Outputs<Op>& plain, const Outputs<O
              uint64_t seed, Counts* counts) {
   for (int index = 0; index < Op::kOutputs; ++index) {
     for (int64_t place = 0; place < call.counts[index]; ++place) {
+      if (Op::kOperands[Op::kInputs + index].kind == kInteger) {
+        const int32_t want = bits_of(&plain.data[index][place]), got = bits_of(&quick.data[index][place]);
+        if (want == got) continue;
+        fail(Op::kName, seed, std::string(which) + ": expected " + std::to_string(want) + ", got " +
+                                  std::to_string(got) + " at place " + std::to_string(place));
+      }
       const float want = plain.data[index][place], got = quick.data[index][place];
       if ((want != want && got != got) || want == got) continue;
       const double size = fabs(static_cast<double>(want));
@@ -284,7 +166,10 @@ struct Quick<Op, true> {
         fast.prepare(call.attributes, call.shapes, constant);
         Outputs<Op> quick(call);
         const Threads threads{random.one_in(2)};
-        if (fast.run(Op::template kernel<float>(call.dims, call.attributes, call.in, quick.out), threads)) {
+        const auto scratch = scratch_of(call);
+        const auto kernel =
+            Op::template kernel<float>(call.dims, call.attributes, call.in, quick.out, scratch.get());
+        if (fast.run(kernel, threads)) {
 #if defined(TERCELET_PLANTED_FAULT)
           if (planted_fault == 2 && call.counts[0] > 7) quick.data[0][7] += 0.001f;
 #endif
@@ -292,7 +177,7 @@ struct Quick<Op, true> {
           ++counts->quick;
         } else {
           for (int64_t place = 0; place < call.counts[0]; ++place) {
-            if (quick.data[0][place] != kUnwritten) fail(Op::kName, seed, "it declined, and wrote all the same");
+            if (bits_of(&quick.data[0][place]) != unwritten_bits()) fail(Op::kName, seed, "it declined, and wrote all the same");
           }
           ++counts->declined;
         }
@@ -312,7 +197,8 @@ struct Quick<Op, true> {
         shapes[index].size[axis] = random.one_in(3) ? 1 : random.between(0, 20);
       }
       if (count_of(shapes[index]) > kLargestOperand || random.one_in(5)) continue;
-      data[index] = values_of(random, count_of(shapes[index]), true, false);
+      const OperandKind kind = Op::kOperands[index].kind;
+      data[index] = values_of(random, count_of(shapes[index]), kind == kInteger ? kind : kFeature, false);
       constant[index] = data[index].get();
     }
     typename Op::Fast().prepare(attributes, shapes, constant);
@@ -322,33 +208,30 @@ struct Quick<Op, true> {
 template <class Op>
 void run_call(Random& random, Prepared<Op>* call, uint64_t seed, Counts* counts) {
   for (int index = 0; index < Op::kOutputs; ++index) {
-    call->counts[index] = count_of(Op::output_shape(index, call->dims));
+    call->counts[index] = count_of(Op::output_shape(index, call->dims, call->attributes));
     if (call->counts[index] > kLargestOperand) return;
   }
-  int64_t products = 1;  // an upper limit: of the largest weights, at every place of the offsets
   for (int index = 0; index < Op::kInputs; ++index) {
-    const int64_t count = count_of(call->shapes[index]);
-    if (count > kLargestOperand) return;
-    if (index >= 2 && count > products) products = count;
+    if (count_of(call->shapes[index]) > kLargestOperand) return;
   }
-  for (int axis = 2; axis < call->shapes[1].rank; ++axis) products *= call->shapes[1].size[axis];
-  if (products > kMostProducts) return;
+  if (products_of(call->dims, call->attributes, call->shapes, Op::kInputs) > kMostProducts) return;
   for (int index = 0; index < Op::kInputs; ++index) {
     const OperandRule& rule = Op::kOperands[index];
-    call->inputs[index] = values_of(random, count_of(call->shapes[index]), rule.is_feature, rule.rank == 1);
+    call->inputs[index] = values_of(random, count_of(call->shapes[index]), rule.kind, rule.rank == 1);
     call->in[index] = call->inputs[index].get();
   }
   Outputs<Op> plain(*call);
-  const auto kernel = Op::template kernel<float>(call->dims, call->attributes, call->in, plain.out);
+  const auto scratch = scratch_of(*call);
+  const auto kernel = Op::template kernel<float>(call->dims, call->attributes, call->in, plain.out, scratch.get());
   for (int64_t index = 0; index < kernel.items(); ++index) kernel.item(index);
   for (int index = 0; index < Op::kOutputs; ++index) {
     for (int64_t place = 0; place < call->counts[index]; ++place) {
-      if (plain.data[index][place] != kUnwritten) continue;
+      if (bits_of(&plain.data[index][place]) != unwritten_bits()) continue;
       fail(Op::kName, seed, "place " + std::to_string(place) + " unwritten");
     }
   }
   ++counts->ran;
-  counts->large += count_of(call->shapes[0]) > kLarge;
+  counts->large += is_large(call->dims, count_of(call->shapes[0]));
   Quick<Op>::run(random, *call, plain, seed, counts);
 }
 

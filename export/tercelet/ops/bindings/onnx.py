@@ -7,7 +7,7 @@ them last, or again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -21,10 +21,11 @@ from tercelet.contract.op_spec import DOMAIN, DOMAIN_VERSION, AttributeValue, Op
 from tercelet.ops import OPS
 from tercelet.ops.body import Body, Reference
 
-_SCHEMA_TYPES = {"int": "INT", "ints": "INTS", "string": "STRING"}
+_SCHEMA_TYPES = {"int": "INT", "ints": "INTS", "float": "FLOAT", "string": "STRING"}
 _PROTO_TYPES = {
     "int": onnx.AttributeProto.INT,
     "ints": onnx.AttributeProto.INTS,
+    "float": onnx.AttributeProto.FLOAT,
     "string": onnx.AttributeProto.STRING,
 }
 
@@ -142,9 +143,18 @@ def _read_nodes(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx
     wanted, kept = set(outputs), []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
-            wanted.update(node.input)
+            wanted.update(names_read(node))
             kept.append(node)
     return kept[::-1]
+
+
+def names_read(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node reads, the nodes of its subgraphs included."""
+    yield from node.input
+    for item in node.attribute:
+        for inner in item.g.node:
+            yield from names_read(inner)
+        yield from (value.name for value in item.g.output)
 
 
 def translation_table() -> dict[Any, Any]:
@@ -184,9 +194,11 @@ def _schema(spec: OpSpec) -> Any:
     schema = onnx.defs.OpSchema
 
     def operand(item: Any) -> Any:
-        return schema.FormalParameter(item.name, "T" if item.is_feature else "tensor(float)", item.meaning)
+        kind = "tensor(int32)" if item.dtype == "int32" else "tensor(float)"
+        return schema.FormalParameter(item.name, "T" if item.is_feature else kind, item.meaning)
 
     attributes = []
+    has_features = any(item.is_feature for item in (*spec.inputs, *spec.outputs))
     for item in spec.attributes:
         kind = getattr(schema.AttrType, _SCHEMA_TYPES[item.kind])
         if item.default is None:
@@ -202,7 +214,7 @@ def _schema(spec: OpSpec) -> Any:
         spec.summary,
         inputs=[operand(item) for item in spec.inputs],
         outputs=[operand(item) for item in spec.outputs],
-        type_constraints=[("T", ["tensor(float)", "tensor(float16)"], "features")],
+        type_constraints=[("T", ["tensor(float)", "tensor(float16)"], "features")] if has_features else [],
         attributes=attributes,
     )
 
@@ -217,21 +229,54 @@ class _FunctionGraph:
 
     FLOAT = int(onnx.TensorProto.FLOAT)
     INT64 = int(onnx.TensorProto.INT64)
+    INT32 = int(onnx.TensorProto.INT32)
 
     def __init__(self, spec: OpSpec) -> None:
         self.spec = spec
         self.nodes: list[onnx.NodeProto] = []
+        self._written = self.nodes  # the list of the subgraph that is being built
         self._known: dict[Any, str] = {}
+        self._count = 0
 
     def op(self, name: str, *inputs: str, **attributes: Any) -> str:
-        output = f"t{len(self.nodes)}"
+        return self.ops(name, 1, *inputs, **attributes)[0]
+
+    def ops(self, name: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
+        outputs = [self._fresh() for _ in range(count)]
         kept = {key: value for key, value in attributes.items() if not isinstance(value, Reference)}
-        node = helper.make_node(name, list(inputs), [output], **kept)
+        node = helper.make_node(name, list(inputs), outputs, **kept)
         for key, value in attributes.items():
             if isinstance(value, Reference):
                 node.attribute.append(self._referring(key, value.name))
-        self.nodes.append(node)
-        return output
+        self._written.append(node)
+        return outputs
+
+    def loop(
+        self,
+        count: str,
+        carried: Sequence[str],
+        body: Callable[..., tuple[Sequence[str], Sequence[str]]],
+        *,
+        types: Sequence[int],
+        collected: Sequence[int],
+    ) -> list[str]:
+        step, goes_on, *states = (self._fresh() for _ in range(2 + len(carried)))
+        outer, self._written = self._written, []
+        kept, gathered = body(step, *states)
+        names = [self.op("Identity", value) for value in (goes_on, *kept, *gathered)]
+        nodes, self._written = self._written, outer
+        boolean, integer = onnx.TensorProto.BOOL, onnx.TensorProto.INT64
+
+        def info(name: str, kind: int, shape: Sequence[int] | None = None) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, kind, shape)
+
+        inputs = [info(step, integer, []), info(goes_on, boolean, [])]
+        inputs += [info(name, kind) for name, kind in zip(states, types, strict=True)]
+        kinds = [boolean, *types, *collected]
+        outputs = [info(name, kind) for name, kind in zip(names, kinds, strict=True)]
+        graph = helper.make_graph(nodes, f"loop_{step}", inputs, outputs)
+        true = self._constant(np.asarray(True))
+        return self.ops("Loop", len(carried) + len(collected), count, true, *carried, body=graph)
 
     def float(self, value: float) -> str:
         return self._constant(np.asarray(value, np.float32))
@@ -250,9 +295,9 @@ class _FunctionGraph:
         key = ("attribute", name)
         if key not in self._known:
             kind = next(item.kind for item in self.spec.attributes if item.name == name)
-            output = f"t{len(self.nodes)}"
+            output = self._fresh()
             node = helper.make_node("Constant", [], [output])
-            node.attribute.append(self._referring("value_ints" if kind == "ints" else "value_int", name))
+            node.attribute.append(self._referring(f"value_{kind}", name))
             self.nodes.append(node)
             self._known[key] = output
         return self._known[key]
@@ -266,8 +311,16 @@ class _FunctionGraph:
     def _constant(self, value: Any) -> str:
         key = (value.dtype.str, value.shape, value.tobytes())
         if key not in self._known:
-            self._known[key] = self.op("Constant", value=numpy_helper.from_array(value))
+            output = self._fresh()  # outside of all subgraphs, so that every one sees it
+            self.nodes.append(
+                helper.make_node("Constant", [], [output], value=numpy_helper.from_array(value))
+            )
+            self._known[key] = output
         return self._known[key]
+
+    def _fresh(self) -> str:
+        self._count += 1
+        return f"t{self._count - 1}"
 
     def _referring(self, attribute: str, name: str) -> onnx.AttributeProto:
         kind = next(item.kind for item in self.spec.attributes if item.name == name)

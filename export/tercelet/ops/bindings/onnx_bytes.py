@@ -5,14 +5,15 @@ Field numbers are those of onnx.proto, the format of the ONNX project.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 
-from tercelet.contract.op_spec import DOMAIN, DOMAIN_VERSION, AttributeValue, OpSpec
+from tercelet.contract.op_spec import DOMAIN, DOMAIN_VERSION, AttributeValue, Operand, OpSpec
 
 IR_VERSION = 10
 OPSET = 19
-_FLOAT = 1
-_INT, _STRING, _INTS = 2, 3, 7
+_ELEMENTS = {"float32": 1, "int32": 6}
+_FLOAT, _INT, _STRING, _INTS = 1, 2, 3, 7
 
 
 def bytes_from_op(
@@ -32,7 +33,7 @@ def bytes_from_op(
     graph = _field(1, node) + _text(2, spec.folder)
     for number, operands, sizes in ((11, spec.inputs, shapes), (12, spec.outputs, outputs)):
         for item, shape in zip(operands, sizes, strict=True):
-            graph += _field(number, _value(item.name, shape))
+            graph += _field(number, _value(item, shape))
     opsets = _field(8, _number(2, OPSET)) + _field(8, _text(1, DOMAIN) + _number(2, DOMAIN_VERSION))
     return _number(1, IR_VERSION) + _field(7, graph) + opsets
 
@@ -40,14 +41,16 @@ def bytes_from_op(
 def _attribute(name: str, value: AttributeValue) -> bytes:
     if isinstance(value, str):
         return _text(1, name) + _field(4, value.encode()) + _number(20, _STRING)
+    if isinstance(value, float):
+        return _text(1, name) + _varint(2 << 3 | 5) + struct.pack("<f", value) + _number(20, _FLOAT)
     if isinstance(value, int):
         return _text(1, name) + _number(3, value) + _number(20, _INT)
     return _text(1, name) + b"".join(_number(8, number) for number in value) + _number(20, _INTS)
 
 
-def _value(name: str, shape: Sequence[int]) -> bytes:
+def _value(item: Operand, shape: Sequence[int]) -> bytes:
     sizes = b"".join(_field(1, _number(1, size)) for size in shape)
-    return _text(1, name) + _field(2, _field(1, _number(1, _FLOAT) + _field(2, sizes)))
+    return _text(1, item.name) + _field(2, _field(1, _number(1, _ELEMENTS[item.dtype]) + _field(2, sizes)))
 
 
 def _text(field: int, text: str) -> bytes:

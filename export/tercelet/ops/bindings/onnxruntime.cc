@@ -76,6 +76,12 @@ class AttributeReader {
     return (has_default && !is_given(name)) || fail(name, "expected an integer");
   }
 
+  bool real(const char* name, bool has_default, float standard, float* value) {
+    if (engine_.try_call<ort::KernelInfoGetAttribute_float>(info_, name, value)) return true;
+    *value = standard;
+    return (has_default && !is_given(name)) || fail(name, "expected a number");
+  }
+
   bool choice(const char* name, const Choices& choices, int64_t standard, int64_t* value) {
     size_t size = 0;
     if (!engine_.try_call<ort::KernelInfoGetAttribute_string>(info_, name, nullptr, &size)) {
@@ -152,9 +158,10 @@ struct Pool {
 
 template <class Kernel>
 void run_items(const Kernel& kernel, const Pool& pool) {
+  constexpr int64_t at_once = IsForTeams<Kernel>::value ? 1 : kItemsAtOnce;  // what takes a team is long
   const int64_t items = kernel.items();
-  pool.run((items + kItemsAtOnce - 1) / kItemsAtOnce, [&](int64_t piece) {
-    const int64_t first = piece * kItemsAtOnce, last = first + kItemsAtOnce < items ? first + kItemsAtOnce : items;
+  pool.run((items + at_once - 1) / at_once, [&](int64_t piece) {
+    const int64_t first = piece * at_once, last = first + at_once < items ? first + at_once : items;
     for (int64_t index = first; index < last; ++index) kernel.item(index);
   });
 }
@@ -230,13 +237,15 @@ class OpKernel {
     if (const char* wrong = Op::check(dims, attributes_)) engine_.refuse(std::string(Op::kName) + ": " + wrong);
     void* out[Op::kOutputs];
     for (int index = 0; index < Op::kOutputs; ++index) {
-      const Shape shape = Op::output_shape(index, dims);
+      const Shape shape = Op::output_shape(index, dims, attributes_);
       ort::Value* value = nullptr;
       engine_.call<ort::KernelContext_GetOutput>(context, static_cast<size_t>(index), shape.size,
                                                  static_cast<size_t>(shape.rank), &value);
       out[index] = engine_.data_of(value);
     }
-    runner_.run(Op::template kernel<float>(dims, attributes_, in, out), Pool{engine_, context});
+    const int64_t floats = Op::scratch_floats(dims, attributes_);
+    const std::unique_ptr<float[]> scratch(floats > 0 ? new float[static_cast<size_t>(floats)] : nullptr);
+    runner_.run(Op::template kernel<float>(dims, attributes_, in, out, scratch.get()), Pool{engine_, context});
   }
 
   Engine engine_;
@@ -256,6 +265,12 @@ ort::Status* create_kernel(const ort::CustomOp*, const ort::Function* api, const
   }
 }
 
+// index: of an input, or of an output after all inputs.
+template <class Op>
+int type_of(size_t index) {
+  return Op::kOperands[index].kind == kInteger ? ort::kIntegerTensor : ort::kFloatTensor;
+}
+
 template <class Op>
 const ort::CustomOp* custom_op() {
   using Self = const ort::CustomOp*;
@@ -264,9 +279,9 @@ const ort::CustomOp* custom_op() {
     made.version = ort::kApiVersion;
     made.get_name = [](Self) { return Op::kName; };
     made.get_provider = [](Self) { return static_cast<const char*>(nullptr); };  // the CPU
-    made.get_input_type = [](Self, size_t) { return ort::kFloatTensor; };
+    made.get_input_type = [](Self, size_t index) { return type_of<Op>(index); };
     made.get_input_count = [](Self) { return size_t{Op::kInputs}; };
-    made.get_output_type = [](Self, size_t) { return ort::kFloatTensor; };
+    made.get_output_type = [](Self, size_t index) { return type_of<Op>(Op::kInputs + index); };
     made.get_output_count = [](Self) { return size_t{Op::kOutputs}; };
     made.destroy = [](void* kernel) { delete static_cast<OpKernel<Op>*>(kernel); };
     made.get_input_characteristic = [](Self, size_t) { return ort::kRequired; };

@@ -15,6 +15,7 @@ constexpr uint32_t kApiVersion = 17;
 constexpr int kInvalidArgument = 2;  // OrtErrorCode
 constexpr int kFail = 1;
 constexpr int kFloatTensor = 1;  // ONNXTensorElementDataType
+constexpr int kIntegerTensor = 6;  // of 32 bits
 constexpr int kRequired = 0;     // OrtCustomOpInputOutputCharacteristic
 constexpr int kDefaultMemory = 0;
 
@@ -72,6 +73,10 @@ struct CustomOpDomain_Add {
 struct AddCustomOpDomain {
   static constexpr int place = 28;
   using type = Status* (*)(SessionOptions*, OpDomain*);
+};
+struct KernelInfoGetAttribute_float {
+  static constexpr int place = 85;
+  using type = Status* (*)(const KernelInfo*, const char* name, float*);
 };
 struct KernelInfoGetAttribute_int64 {
   static constexpr int place = 86;

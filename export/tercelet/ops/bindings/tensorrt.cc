@@ -88,6 +88,11 @@ bool constant_shape(const DimsExprs& sizes, Shape* shape) {
   return true;
 }
 
+// What an operand is, its features of the type `features`.
+DataType type_of(const OperandRule& rule, DataType features) {
+  return rule.kind == kFeature ? features : rule.kind == kInteger ? DataType::kINT32 : DataType::kFLOAT;
+}
+
 template <class Op>
 class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3OneBuild, public IPluginV3OneRuntime {
  public:
@@ -116,7 +121,7 @@ class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3
       check_counts(input_count, output_count);
       const DataType features = type_of_features([&](int index) { return inputs[index]; });
       for (int index = 0; index < Op::kOutputs; ++index) {
-        outputs[index] = Op::kOperands[Op::kInputs + index].is_feature ? features : DataType::kFLOAT;
+        outputs[index] = type_of(Op::kOperands[Op::kInputs + index], features);
       }
       return kSuccess;
     });
@@ -126,7 +131,12 @@ class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3
                           int32_t output_count, IExprBuilder& builder) noexcept override {
     return guarded(kFailure, [&] {
       check_counts(input_count, output_count);
-      SymbolSource sources[Op::kSymbols];
+      SymbolSource sources[Op::kSymbols + Op::kSizes];
+      for (int symbol = Op::kSymbols; symbol < Op::kSymbols + Op::kSizes; ++symbol) {
+        const int64_t size = Op::attribute_size(symbol, attributes_);
+        if (size < 0) refuse(Op::kName, "expected attributes that are sizes not to be negative");
+        sources[symbol] = {builder.constant(size), 1};
+      }
       Shape shapes[Op::kInputs];
       bool is_known = true;
       for (int index = 0; index < Op::kInputs; ++index) {
@@ -153,10 +163,10 @@ class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3
     if (place < 0 || place >= Op::kInputs + Op::kOutputs) return false;
     const PluginTensorDesc& operand = operands[place].desc;
     if (operand.format != TensorFormat::kLINEAR) return false;
-    if (!Op::kOperands[place].is_feature) return operand.type == DataType::kFLOAT;
+    if (Op::kOperands[place].kind != kFeature) return operand.type == type_of(Op::kOperands[place], DataType::kFLOAT);
     // Only what comes before `place` is set; the first feature decides for all.
     for (int before = 0; before < place; ++before) {
-      if (Op::kOperands[before].is_feature) return operand.type == operands[before].desc.type;
+      if (Op::kOperands[before].kind == kFeature) return operand.type == operands[before].desc.type;
     }
     return operand.type == DataType::kFLOAT || operand.type == DataType::kHALF;
   }
@@ -180,13 +190,26 @@ class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3
   }
 
   int32_t enqueue(const PluginTensorDesc* input_descriptions, const PluginTensorDesc*, const void* const* inputs,
-                  void* const* outputs, void*, cudaStream_t stream) noexcept override {
+                  void* const* outputs, void* workspace, cudaStream_t stream) noexcept override {
     return guarded(kFailure, [&] {
       const DataType type = type_of_features([&](int index) { return input_descriptions[index].type; });
       const FeatureType features = type == DataType::kHALF ? kHalfFeatures : kFloatFeatures;
-      const char* const wrong = launch<Op>(features, dims_of(input_descriptions), attributes_, inputs, outputs, stream);
+      const typename Op::Dims dims = dims_of(input_descriptions);
+      float* const scratch = static_cast<float*>(workspace);
+      const char* const wrong = launch<Op>(features, dims, attributes_, inputs, outputs, scratch, stream);
       if (wrong) refuse(Op::kName, wrong);
       return kSuccess;
+    });
+  }
+
+  // The largest that the profiles of the network need.
+  size_t getWorkspaceSize(const DynamicPluginTensorDesc* inputs, int32_t input_count, const DynamicPluginTensorDesc*,
+                          int32_t output_count) const noexcept override {
+    return guarded(size_t{0}, [&] {
+      check_counts(input_count, output_count);
+      Shape shapes[Op::kInputs];
+      for (int index = 0; index < Op::kInputs; ++index) shapes[index] = shape_of(index, inputs[index].max);
+      return static_cast<size_t>(Op::scratch_floats(dims_of(shapes), attributes_)) * sizeof(float);
     });
   }
 
@@ -205,19 +228,22 @@ class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3
   }
 
   // Float or half, for all features alike.
-  template <class TypeOf>
-  static DataType type_of_features(const TypeOf& type_of) {
+  template <class TypeOfInput>
+  static DataType type_of_features(const TypeOfInput& type_of_input) {
     DataType features = DataType::kFLOAT;
     bool is_first = true;
     for (int index = 0; index < Op::kInputs; ++index) {
       const OperandRule& rule = Op::kOperands[index];
-      const DataType type = type_of(index);
-      if (type == DataType::kHALF && rule.is_feature && is_first) features = DataType::kHALF;
-      if (type != (rule.is_feature ? features : DataType::kFLOAT)) {
-        refuse(Op::kName, std::string(rule.name) + (rule.is_feature ? ": expected float or half, as the other features"
-                                                                    : ": expected float, in every precision"));
+      const DataType type = type_of_input(index);
+      const bool is_feature = rule.kind == kFeature;
+      if (type == DataType::kHALF && is_feature && is_first) features = DataType::kHALF;
+      if (type != type_of(rule, features)) {
+        const char* const wanted = is_feature               ? ": expected float or half, as the other features"
+                                   : rule.kind == kInteger ? ": expected integers of 32 bits"
+                                                            : ": expected float, in every precision";
+        refuse(Op::kName, std::string(rule.name) + wanted);
       }
-      is_first = is_first && !rule.is_feature;
+      is_first = is_first && !is_feature;
     }
     return features;
   }
@@ -231,13 +257,16 @@ class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3
 
   typename Op::Dims dims_of(const PluginTensorDesc* inputs) const {
     Shape shapes[Op::kInputs];
-    for (int index = 0; index < Op::kInputs; ++index) {
-      const Dims& sizes = inputs[index].dims;
-      if (sizes.nbDims != Op::kOperands[index].rank) refuse_shape(Op::kOperands[index].name);
-      shapes[index].rank = sizes.nbDims;
-      for (int32_t axis = 0; axis < sizes.nbDims; ++axis) shapes[index].size[axis] = sizes.d[axis];
-    }
+    for (int index = 0; index < Op::kInputs; ++index) shapes[index] = shape_of(index, inputs[index].dims);
     return dims_of(shapes);
+  }
+
+  static Shape shape_of(int index, const Dims& sizes) {
+    if (sizes.nbDims != Op::kOperands[index].rank) refuse_shape(Op::kOperands[index].name);
+    Shape shape;
+    shape.rank = sizes.nbDims;
+    for (int32_t axis = 0; axis < sizes.nbDims; ++axis) shape.size[axis] = sizes.d[axis];
+    return shape;
   }
 
   typename Op::Attributes attributes_;

@@ -29,6 +29,17 @@ class FieldReader {
     return (field->length == 1 && number(*field, 0, value)) || fail(name, "expected one integer of 32 bits");
   }
 
+  bool real(const char* name, bool has_default, float standard, float* value) {
+    *value = standard;
+    const PluginField* const field = find(name);
+    if (!field) return has_default || fail(name, "expected a number, it is missing");
+    if (field->length != 1 || !field->data || field->type != PluginFieldType::kFLOAT32) {
+      return fail(name, "expected one number of 32 bits");
+    }
+    *value = *static_cast<const float*>(field->data);
+    return true;
+  }
+
   bool choice(const char* name, const Choices& choices, int64_t standard, int64_t* value) {
     *value = standard;
     const PluginField* const field = find(name);
@@ -102,6 +113,11 @@ class FieldWriter {
     return true;
   }
 
+  bool real(const char* name, bool, float, float* value) {
+    fields_.emplace_back(name, value, PluginFieldType::kFLOAT32, 1);
+    return true;
+  }
+
   bool choice(const char* name, const Choices& choices, int64_t, int64_t* value) {
     const char* const text = choices.text[*value];
     fields_.emplace_back(name, text, PluginFieldType::kCHAR, static_cast<int32_t>(strlen(text)));
@@ -129,6 +145,7 @@ class FieldWriter {
 class FieldLister {
  public:
   bool integer(const char* name, bool, int64_t, int64_t*) { return add(name, PluginFieldType::kINT32); }
+  bool real(const char* name, bool, float, float*) { return add(name, PluginFieldType::kFLOAT32); }
   bool choice(const char* name, const Choices&, int64_t, int64_t*) { return add(name, PluginFieldType::kCHAR); }
   bool integers(const char* name, Ints*) { return add(name, PluginFieldType::kINT32); }
 

@@ -33,9 +33,12 @@ struct DimensionRule {
   int32_t symbol;
 };
 
+// Features may be half on a GPU; other numbers are float, integers are of 32 bits.
+enum OperandKind : int { kNumber = 0, kFeature = 1, kInteger = 2 };
+
 struct OperandRule {
   const char* name;
-  bool is_feature;  // may be half on a GPU; everything else is float
+  OperandKind kind;
   int32_t rank;
   DimensionRule dimension[kMaximumRank];
 };
@@ -68,6 +71,45 @@ inline Shape shape_from_symbols(const OperandRule& rule, const int64_t* symbols)
   }
   return shape;
 }
+
+// (dx * dx + dy * dy) + dz * dz, every step rounded: nothing is contracted, on no processor. For hosts the build says
+// so (-ffp-contract=off).
+TERCELET_HD float squared_distance(float dx, float dy, float dz) {
+#if defined(__CUDA_ARCH__)
+  return __fadd_rn(__fadd_rn(__fmul_rn(dx, dx), __fmul_rn(dy, dy)), __fmul_rn(dz, dz));
+#else
+  return (dx * dx + dy * dy) + dz * dz;
+#endif
+}
+
+TERCELET_HD bool are_finite(float x, float y, float z) { return (x - x) + (y - y) + (z - z) == 0.0f; }
+
+// What a team looks for: the largest value, of equal ones that with the smallest key.
+struct Candidate {
+  float value;
+  int64_t key;
+};
+
+TERCELET_HD bool is_better(const Candidate& a, const Candidate& b) {
+  return a.value > b.value || (a.value == b.value && a.key < b.key);
+}
+
+// A kernel that has kIsForTeams takes item(index, team): all threads of a team work on one item. On a GPU that is a
+// block; elsewhere one thread, this one. What a thread writes others may read after the next call of best.
+struct SoloTeam {
+  TERCELET_HD int64_t rank() const { return 0; }
+  TERCELET_HD int64_t size() const { return 1; }
+  TERCELET_HD Candidate best(const Candidate& mine) const { return mine; }
+};
+
+template <class Kernel, class = void>
+struct IsForTeams {
+  static constexpr bool value = false;
+};
+template <class Kernel>
+struct IsForTeams<Kernel, decltype(void(Kernel::kIsForTeams))> {
+  static constexpr bool value = Kernel::kIsForTeams;
+};
 
 // What a string attribute may be.
 struct Choices {

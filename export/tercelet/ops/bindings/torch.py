@@ -5,7 +5,7 @@ An op is known to torch if its folder has a `torch_kernel.py`, which defines
     <folder>(*inputs, **attributes)                     the output, or a tuple of them, contiguous
     <folder>_backward(*grads, *inputs, **attributes)    one gradient an input, contiguous
 
-The second may be absent: the op is then not differentiable.
+The second may be absent: the op is then not differentiable. It gives no gradient to inputs of integers.
 
 The schema is the specification's: tensors, then every attribute, none with a default, so that each is spelled
 out in an exported graph. Shapes without data come from the shape rule, symbolic ones included.
@@ -23,10 +23,18 @@ import torch
 from torch import Tensor
 
 from tercelet.contract.errors import InputError
-from tercelet.contract.op_spec import DOMAIN, AttributeValue, Operand, OpSpec, size_of, split_dimension
+from tercelet.contract.op_spec import (
+    DOMAIN,
+    AttributeValue,
+    Operand,
+    OpSpec,
+    size_of,
+    sizing_attributes,
+    split_dimension,
+)
 from tercelet.ops import OPS
 
-_TYPES = {"int": "int", "ints": "int[]", "string": "str"}
+_TYPES = {"int": "int", "ints": "int[]", "float": "float", "string": "str"}
 _AUTOCAST = {"cpu": "AutocastCPU", "cuda": "AutocastCUDA"}
 
 
@@ -115,7 +123,7 @@ def _output_shapes(
     shapes = [tuple(tensor.shape) for tensor in tensors]
     if all(isinstance(size, int) for shape in shapes for size in shape):
         return spec.output_shapes(shapes, attributes)
-    symbols: dict[str, int] = {}
+    symbols: dict[str, int] = {name: int(attributes[name]) for name in sizing_attributes(spec)}  # type: ignore[arg-type]
     for operand, shape in zip(spec.inputs, shapes, strict=True):
         for dimension, size in zip(operand.shape, shape, strict=True):
             if isinstance(dimension, str):
@@ -125,9 +133,13 @@ def _output_shapes(
 
 
 def _output_dtype(spec: OpSpec, output: Operand, tensors: Sequence[Tensor]) -> torch.dtype:
-    """That of the first input of the same kind, feature or coordinate."""
+    """int32 as specified, or that of the first input of the same kind, feature or coordinate."""
+    if output.dtype == "int32":
+        return torch.int32
     alike = [
-        t.dtype for t, item in zip(tensors, spec.inputs, strict=True) if item.is_feature == output.is_feature
+        t.dtype
+        for t, item in zip(tensors, spec.inputs, strict=True)
+        if item.is_feature == output.is_feature and item.dtype == "float32"
     ]
     return alike[0] if alike else torch.float32
 
@@ -136,10 +148,13 @@ def _register_gradient(spec: OpSpec, forward: Any, kernel: Callable[..., Any]) -
     """The gradient as an op of its own, opaque like the forward one: a training step can then be traced."""
     arity, given = len(spec.inputs), len(spec.outputs)
     grads = tuple(Operand(f"grad_{item.name}", item.shape, "gradient") for item in spec.outputs)
-    backward = _define(spec, f"{spec.folder}_backward", kernel, (*grads, *spec.inputs), spec.inputs)
+    has_gradient = [item.dtype == "float32" for item in spec.inputs]
+    outputs = [item for item in spec.inputs if item.dtype == "float32"]
+    backward = _define(spec, f"{spec.folder}_backward", kernel, (*grads, *spec.inputs), outputs)
 
     def empty_gradients(*arguments: Any) -> Any:
-        made = tuple(tensor.new_empty(tensor.shape) for tensor in arguments[given : given + arity])
+        inputs = zip(arguments[given : given + arity], has_gradient, strict=True)
+        made = tuple(tensor.new_empty(tensor.shape) for tensor, wanted in inputs if wanted)
         return made[0] if len(made) == 1 else made
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -148,7 +163,8 @@ def _register_gradient(spec: OpSpec, forward: Any, kernel: Callable[..., Any]) -
 
     def gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         found = backward(*grads, *ctx.saved_tensors, *ctx.attributes)
-        return (*((found,) if arity == 1 else found), *(None for _ in ctx.attributes))
+        rest = iter((found,) if len(outputs) == 1 else found)
+        return (*(next(rest) if wanted else None for wanted in has_gradient), *(None for _ in ctx.attributes))
 
     backward.register_fake(empty_gradients)
     forward.register_autograd(gradients, setup_context=keep)
@@ -160,7 +176,9 @@ def _register_autocast(spec: OpSpec, device: str, key: str) -> None:
     # The default argument keeps the library alive as long as torch has the rule.
     def with_float32_coordinates(*arguments: Any, _library: torch.library.Library = library) -> Any:
         tensors = [
-            tensor if item.is_feature or tensor.dtype == torch.float64 else tensor.float()
+            tensor
+            if item.is_feature or item.dtype == "int32" or tensor.dtype == torch.float64
+            else tensor.float()
             for item, tensor in zip(spec.inputs, arguments, strict=False)
         ]
         with torch.autocast(device, enabled=False):

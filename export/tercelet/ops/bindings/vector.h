@@ -7,6 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #if !defined(TERCELET_SIMD)
 #error "TERCELET_SIMD: expected plain, avx2 or avx512, see CMakeLists.txt"
 #endif
@@ -33,7 +37,98 @@ static inline Vector load(const float* from) {
 
 static inline void store(float* to, Vector value) { memcpy(to, &value, sizeof value); }
 
+static inline Integers load(const int32_t* from) {
+  Integers value;
+  memcpy(&value, from, sizeof value);
+  return value;
+}
+
+static inline void store(int32_t* to, Integers value) { memcpy(to, &value, sizeof value); }
+
 static inline Vector all_of(float value) { return value - Vector{}; }
+static inline Integers all_of(int32_t value) { return value - Integers{}; }
+
+// 0, 1, 2, ...
+static inline Integers lane_numbers() {
+  Integers numbers{};
+  for (int lane = 0; lane < kLanes; ++lane) numbers[lane] = lane;
+  return numbers;
+}
+
+static inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+static inline Vector smaller(Vector a, Vector b) { return a < b ? a : b; }
+
+// One bit for each lane of a comparison, the first lane's the lowest.
+static inline uint32_t bits_of(Integers mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)mask);
+#elif defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_ps((__m256)mask));
+#elif defined(__x86_64__)
+  return static_cast<uint32_t>(_mm_movemask_ps((__m128)mask));
+#else
+  uint32_t bits = 0;
+  for (int lane = 0; lane < kLanes; ++lane) bits |= static_cast<uint32_t>(mask[lane] & 1) << lane;
+  return bits;
+#endif
+}
+
+// bits_of(a < b) and bits_of(a == b), without the way over vectors where comparisons give bits.
+static inline uint32_t bits_less(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ);
+#else
+  return bits_of(a < b);
+#endif
+}
+
+static inline uint32_t bits_equal(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ);
+#else
+  return bits_of(a == b);
+#endif
+}
+
+// The largest of all lanes, none of which is NaN.
+static inline float largest_of(Vector v) {
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+  // With a mask of all lanes: what the plain form leaves undefined is taken for a mistake by some compilers.
+  const __m512 all = (__m512)v;
+  const __m256 half =
+      _mm256_max_ps(_mm512_maskz_extractf32x8_ps(255, all, 0), _mm512_maskz_extractf32x8_ps(255, all, 1));
+#else
+  const __m256 half = (__m256)v;
+#endif
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+#else
+  float best = v[0];
+  for (int lane = 1; lane < kLanes; ++lane) best = v[lane] > best ? v[lane] : best;
+  return best;
+#endif
+}
+
+static inline int32_t smallest_of(Integers v) {
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+  const __m512i all = (__m512i)v;
+  const __m256i half =
+      _mm256_min_epi32(_mm512_maskz_extracti32x8_epi32(255, all, 0), _mm512_maskz_extracti32x8_epi32(255, all, 1));
+#else
+  const __m256i half = (__m256i)v;
+#endif
+  const __m128i four = _mm_min_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  const __m128i two = _mm_min_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_min_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+#else
+  int32_t best = v[0];
+  for (int lane = 1; lane < kLanes; ++lane) best = v[lane] < best ? v[lane] : best;
+  return best;
+#endif
+}
 
 // e to the x, relative error below 2e-7, for x in -87..88; outside that range the value at its border.
 static inline Vector exp_of(Vector x) {

@@ -1,0 +1,1 @@
+"""BallQuery: see README.md."""

@@ -1,0 +1,1 @@
+"""FurthestPointSample: see README.md."""

@@ -1,0 +1,1 @@
+"""ThreeInterpolate: see README.md."""
