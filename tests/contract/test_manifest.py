@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tercelet.contract.errors import InputError
 from tercelet.contract.manifest import (
+    CloudParity,
+    CloudRecord,
     DetectorRecord,
     Golden,
     Manifest,
@@ -143,3 +146,36 @@ def test_a_bundle_without_a_part_names_it(part: str) -> None:
     manifest = manifest_from_json(edited(lambda d: d.pop(part)), where="m")
     with pytest.raises(InputError, match=f"{part}: expected an object in a bundle"):
         manifest.bundle_parts()
+
+
+def test_a_bundle_of_clouds_comes_back_with_what_cloud_it_takes() -> None:
+    made = replace(
+        FULL,
+        pipeline="rgbd",
+        cloud=CloudRecord(20_000),
+        cloud_parity=CloudParity("torch", 3, 768, 0.0, 0.0, 0.0, 0.0, 100, 1, 0.0, 1e-3, 1e-3),
+    )
+    back = manifest_from_json(json_from_manifest(made), where="m")
+    assert back.cloud_parity == made.cloud_parity
+    assert back.cloud_parts() == (FULL.network, CloudRecord(20_000, ("x", "y", "z", "height"), 0.99))
+
+
+@pytest.mark.parametrize("part", ["network", "cloud", "pipeline"])
+def test_a_bundle_of_clouds_without_a_part_is_none(part: str) -> None:
+    made = replace(FULL, pipeline="rgbd", cloud=CloudRecord(10))
+    with pytest.raises(InputError, match="expected a bundle that looks at clouds of points, got a bundle of"):
+        replace(made, **{part: None}).cloud_parts()
+
+
+@pytest.mark.parametrize(
+    ("cloud", "message"),
+    [
+        ({"points": 0}, "m: cloud: points: expected at least 1, got 0"),
+        ({"points": 1, "features": []}, "features: expected x, y, z first, got none"),
+        ({"points": 1, "features": ["z", "y", "x"]}, "features: expected x, y, z first, got z, y, x"),
+        ({"points": 1, "height_percentile": 101}, "height_percentile: expected 0 to 100, got 101"),
+    ],
+)
+def test_a_cloud_that_no_graph_takes_is_refused(cloud: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        manifest_from_json(edited(lambda d: d.update(cloud=cloud)), where="m")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tercelet.contract.errors import InputError
-from tercelet.contract.op_spec import largest_relative_difference, split_dimension
+from tercelet.contract.op_spec import largest_relative_difference, sizing_attributes, split_dimension
 from tercelet.ops import OPS
 
 INF, NAN = float("inf"), float("nan")
@@ -36,6 +36,17 @@ def test_a_difference_is_relative_to_the_largest_value_and_never_nan(
 ) -> None:
     arrays = (np.array(values, np.float32) for values in (got, expected))
     assert largest_relative_difference(*arrays) == difference
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "difference"), [([], [], 0.0), ([3, 7], [3, 7], 0.0), ([3, 8], [3, 7], INF)]
+)
+def test_indices_are_the_same_or_wrong_altogether(
+    got: list[int], expected: list[int], difference: float
+) -> None:
+    arrays = (np.array(values, np.int32) for values in (got, expected))
+    assert largest_relative_difference(*arrays) == difference
+    assert largest_relative_difference(np.zeros(2, np.float32), np.zeros(2, np.int32)) == INF
 
 
 def test_arrays_of_different_shapes_differ_without_bound() -> None:
@@ -79,6 +90,26 @@ def test_what_does_not_fit_is_refused_by_name(
 ) -> None:
     with pytest.raises(InputError, match=message):
         OPS["AKConvSample"].output_shapes(shapes, attributes)  # type: ignore[arg-type]
+
+
+def test_an_integer_attribute_can_be_the_size_of_an_output() -> None:
+    sampling, balls, sampled = OPS["FurthestPointSample"], OPS["BallQuery"], OPS["AKConvSample"]
+    assert sizing_attributes(sampled) == []
+    assert sizing_attributes(sampling) == ["count"]
+    assert sampling.output_shapes([(2, 9, 3)], {"count": 40}) == [(2, 40)]
+    assert balls.output_shapes([(2, 9, 3), (2, 5, 3)], {"radius": 1, "samples": 4}) == [(2, 5, 4)]
+
+
+@pytest.mark.parametrize(("given", "kept"), [(1, 1.0), (0.2, float(np.float32(0.2))), (1e-50, 0.0)])
+def test_a_number_is_kept_as_float32(given: float, kept: float) -> None:
+    found = OPS["BallQuery"].complete({"radius": given, "samples": 1})
+    assert found == {"radius": kept, "samples": 1, "min_radius": 0.0}
+
+
+@pytest.mark.parametrize("value", ["1", True, NAN, INF, 1e39, (1.0,)])
+def test_what_is_no_finite_number_is_refused(value: object) -> None:
+    with pytest.raises(InputError, match=r"BallQuery: radius: expected a finite number, got"):
+        OPS["BallQuery"].complete({"radius": value, "samples": 1})  # type: ignore[dict-item]
 
 
 def test_a_dimension_is_a_symbol_or_a_multiple_of_one() -> None:

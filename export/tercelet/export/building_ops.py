@@ -25,6 +25,8 @@ from tercelet.ops import OPS
 from tercelet.ops.building import BACKENDS, Backend, NativeLibrary, build_library
 from tercelet.runtime.golden import check_golden
 from tercelet.runtime.opening import open_session
+from tercelet.runtime.point_golden import check_point_golden
+from tercelet.runtime.rgbd_opening import open_point_session
 
 Report = Callable[[str], None]
 BUNDLED: Backend = "onnxruntime"
@@ -109,8 +111,20 @@ def _put_into_bundle(library: Path, bundle: Path, manifest: Manifest, place: Pat
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(library, folder / name)
         complete = finish_artefact(folder, replace(manifest, plugins=(*others, plugin)))
-        session = open_session(folder, complete, SessionOptions())
+        _check_golden(folder, complete)
+
+
+def _check_golden(folder: Path, manifest: Manifest) -> None:
+    """Open the bundle and run its golden pair."""
+    if manifest.pipeline == "rgbd":
+        points = open_point_session(folder, manifest, SessionOptions())
         try:
-            check_golden(folder, complete, session)
+            check_point_golden(folder, manifest, points)
         finally:
-            session.close()
+            points.close()
+        return
+    session = open_session(folder, manifest, SessionOptions())
+    try:
+        check_golden(folder, manifest, session)
+    finally:
+        session.close()

@@ -38,11 +38,13 @@ from tercelet.export.onnx_from_detector import onnx_from_detector
 from tercelet.export.op_lowering import AUTO, lower_ops
 from tercelet.export.parity_check import Gates, check_batch, check_parity, parity_canvases
 from tercelet.export.passes.store_half import rounded_weights
+from tercelet.export.point_exporting import PointRequest, export_points, refuse_picture_options
 from tercelet.runtime.golden import GOLDEN_FILE, write_golden
 from tercelet.runtime.opening import open_session
 from tercelet.runtime.pipelines.aerial_options import MAXIMUM_CANVASES
 from tercelet.training.checkpoint import STORED, Stored, load_checkpoint
 from tercelet.training.detectors.density_net import DensityNet
+from tercelet.training.detectors.point_detector import PointDetector
 
 MODEL_FILE = "model.onnx"
 # As many canvases as a frame may take at all.
@@ -83,13 +85,16 @@ def export(
     gate_px: float | None = None,
     gate_score: float | None = None,
     stored: Stored = "fp32",
+    points: int | None = None,
     overwrite: bool = False,
     report: Report | None = None,
 ) -> Path:
     """Export a checkpoint to a bundle for ONNX Runtime and return the bundle's folder.
 
     A density network takes checkpoint, output, target, precision, size (multiples of what it needs), opset,
-    frames, stored, overwrite and report; what concerns boxes and custom ops is refused.
+    frames, stored, overwrite and report; what concerns boxes and custom ops is refused. A detector of clouds
+    takes checkpoint, output, target, precision, points, opset, op_form, inline_ops, frames (files of upright
+    clouds), stored, overwrite and report.
 
     output: default is the checkpoint's name with -bundle. size: canvas side, or (height, width), in pixels,
     multiples of 32 (MultiSEAM at least 224); default as the checkpoint says. opset: 17 to 20; None takes
@@ -104,17 +109,32 @@ def export(
     a score that passes; None takes 1e-3 px and 1e-4, raised to four times torch's own rounding where that is
     larger. stored: "fp16" halves the file: large weights lie in it in half precision, arithmetic is as
     before; for checkpoints written so the graph stays within the gates, others are rounded, which the gates
-    seldom let pass. report: gets each step. Raises InputError, or CheckFailedError above a gate; then nothing
-    is left on disk.
+    seldom let pass. points: of a cloud, for a detector of clouds; None takes what it recommends. report: gets
+    each step. Raises InputError, or CheckFailedError above a gate; then nothing is left on disk.
     """
     checkpoint = Path(checkpoint)
     say = report or (lambda line: None)
     _check_options(target, precision, stored, candidates, batch)
     detector, manifest = load_checkpoint(checkpoint)
-    preprocess = _canvas_for(manifest.preprocess, size)
-    detector.check_size(preprocess.height, preprocess.width)
     if output is None:
         output = checkpoint.resolve().name.removesuffix("-checkpoint") + "-bundle"
+    if isinstance(detector, PointDetector):
+        refuse_picture_options(
+            detector.detector,
+            size=size is not None,
+            candidates=candidates != DEFAULT_CANDIDATES,
+            batch=batch is not None,
+            density=density is not None,
+            gate_px=gate_px is not None,
+            gate_score=gate_score is not None,
+        )
+        asked = PointRequest(points, opset, op_form, inline_ops, frames or (), stored)
+        output = check_output_free(output, kind="bundle", overwrite=overwrite)
+        return export_points(detector, manifest, output, asked, overwrite=overwrite, say=say)
+    if points is not None:
+        raise InputError(f"{detector.detector}: points: it looks at pictures and takes none; leave it out")
+    preprocess = _canvas_for(manifest.preprocess, size)
+    detector.check_size(preprocess.height, preprocess.width)
     output = check_output_free(output, kind="bundle", overwrite=overwrite)
     canvases = parity_canvases(frames, preprocess)
     if stored == "fp16" and (rounded := rounded_weights(detector)):

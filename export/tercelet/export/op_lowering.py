@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper
@@ -29,20 +28,20 @@ from tercelet.runtime.backends.onnxruntime import Runner, open_runner
 # a sample crosses the border, so that a layer is the only place for a narrow gate.
 LARGEST_OP_DIFFERENCE = 1e-4
 AUTO = "auto"
+_ELEMENTS = {"float32": onnx.TensorProto.FLOAT, "int32": onnx.TensorProto.INT32}
 _ROUNDS = 5
 _WARM_UP = 2
 
 
-def lower_ops(
-    path: Path, canvas: NDArray[np.uint8], *, form: str = AUTO, inline: bool = False
-) -> Lowering | None:
+def lower_ops(path: Path, canvas: NDArray[Any], *, form: str = AUTO, inline: bool = False) -> Lowering | None:
     """Give the custom ops of the graph at `path` their bodies, in place; None if it has no custom op.
 
     A form that was asked for, or inline, is then refused.
 
-    canvas: (1, H, W, 3) on which forms are timed and every node is compared with its reference. form: "auto"
-    takes the quickest on this machine's ONNX Runtime, else a form of bodies_of. inline: replace the nodes by
-    what is in their bodies, for tools that know no functions; no native kernel can then run.
+    canvas: what the graph takes, such as (1, H, W, 3) uint8; forms are timed on it, every node is compared
+    with its reference. form: "auto" takes the quickest on this machine's ONNX Runtime, else a form of
+    bodies_of. inline: replace the nodes by what is in their bodies, for tools that know no functions; no
+    native kernel can then run.
     Raises InputError for a form that no op has or the opset does not allow, CheckFailedError where a node
     differs from its reference by more than LARGEST_OP_DIFFERENCE.
     """
@@ -96,7 +95,7 @@ def _with_bodies(model: onnx.ModelProto, ops: Sequence[str], form: str) -> onnx.
     return copy
 
 
-def _times(models: Mapping[str, onnx.ModelProto], canvas: NDArray[np.uint8]) -> tuple[dict[str, float], str]:
+def _times(models: Mapping[str, onnx.ModelProto], canvas: NDArray[Any]) -> tuple[dict[str, float], str]:
     """Median milliseconds of each model that the engine takes, measured in turn, and the engine's name.
 
     Raises CheckFailedError if it takes none.
@@ -124,21 +123,38 @@ def _times(models: Mapping[str, onnx.ModelProto], canvas: NDArray[np.uint8]) -> 
     return {name: round(statistics.median(values), 3) for name, values in spent.items()}, engine
 
 
-def _largest_difference(model: onnx.ModelProto, canvas: NDArray[np.uint8]) -> float:
-    """Every custom node against its reference, on the inputs that it got in the engine."""
+def run_opened(
+    model: onnx.ModelProto, canvas: NDArray[Any]
+) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
+    """The custom nodes of a model in their order, and the values in the engine of all that they read and
+    write and of the model's outputs, by name."""
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
     nodes = [node for node in opened.graph.node if node.domain == DOMAIN]
     constants = {item.name: onnx.numpy_helper.to_array(item) for item in opened.graph.initializer}
-    wanted = dict.fromkeys(
-        name for node in nodes for name in (*node.input, *node.output) if name not in constants
-    )
+    wanted = {
+        name: _ELEMENTS[item.dtype]
+        for node in nodes
+        for names, operands in (
+            (node.input, OPS[node.op_type].inputs),
+            (node.output, OPS[node.op_type].outputs),
+        )
+        for name, item in zip(names, operands, strict=True)
+        if name not in constants
+    }
     have = {value.name for value in opened.graph.output}
-    for name in wanted:
+    for name, element in wanted.items():
         if name not in have:
-            opened.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+            opened.graph.output.append(helper.make_tensor_value_info(name, element, None))
     runner = open_runner(opened.SerializeToString())
-    values: dict[str, Any] = {**constants, **runner.run({runner.inputs[0]: canvas})}
+    read = {name for node in nodes for name in node.input}
+    kept = {name: array for name, array in constants.items() if name in read}
+    return nodes, {**kept, **runner.run({runner.inputs[0]: canvas})}
+
+
+def _largest_difference(model: onnx.ModelProto, canvas: NDArray[Any]) -> float:
+    """Every custom node against its reference, on the inputs that it got in the engine."""
+    nodes, values = run_opened(model, canvas)
     worst = 0.0
     for node in nodes:
         expected = OPS[node.op_type].reference(*(values[name] for name in node.input), **attributes_of(node))
@@ -146,6 +162,11 @@ def _largest_difference(model: onnx.ModelProto, canvas: NDArray[np.uint8]) -> fl
         for name, output in zip(node.output, outputs, strict=True):
             worst = max(worst, largest_relative_difference(values[name], output))
     return worst
+
+
+def inline_ops(path: Path) -> None:
+    """Replace the custom nodes of a graph that `lower_ops` gave bodies by what is in them, in place."""
+    onnx.save(_inlined(onnx.load(path)), path)
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:

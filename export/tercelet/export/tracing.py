@@ -27,14 +27,15 @@ def onnx_from_module(
     opset: int,
     batch: int = 1,
     translations: Mapping[Any, Any] | None = None,
+    input_name: str = INPUT_NAME,
 ) -> onnx.ModelProto:
-    """The graph of an eval-mode module for canvases of one fixed size; its input is named `canvases`.
+    """The graph of an eval-mode module for canvases, or clouds, of one fixed size.
 
     canvases: an example, of two where batch is above 1: torch takes a batch of one for a constant. opset: 18
     and up. batch: above 1 the graph takes any number of canvases from 1 to that. translations: ONNX functions
-    of custom torch ops. CheckFailedError where the exporter gives up.
+    of custom torch ops. input_name: of its one input. CheckFailedError where the exporter gives up.
     """
-    shapes = {INPUT_NAME: {0: torch.export.Dim("batch", min=1, max=batch)}} if batch > 1 else None
+    shapes = {input_name: {0: torch.export.Dim("batch", min=1, max=batch)}} if batch > 1 else None
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -43,7 +44,7 @@ def onnx_from_module(
                 dynamo=True,
                 dynamic_shapes=shapes,
                 opset_version=opset,
-                input_names=[INPUT_NAME],
+                input_names=[input_name],
                 output_names=list(output_names),
                 verbose=False,
                 optimize=True,

@@ -177,6 +177,54 @@ class DensityParity:
 
 
 @dataclass(frozen=True)
+class CloudRecord:
+    """The cloud that the graph of pipeline rgbd takes, in the upright depth frame: x right, y forward, z up.
+
+    points: as many in every run; a runtime draws them from the cloud it was given. features: the columns of a
+    point, metres; height is z above the floor, which is the percentile height_percentile (0.99 is 0.99 %, not
+    99 %) of all z.
+    """
+
+    points: int
+    features: tuple[str, ...] = ("x", "y", "z", "height")
+    height_percentile: float = 0.99
+
+    def __post_init__(self) -> None:
+        if self.points < 1:
+            raise InputError(f"points: expected at least 1, got {self.points}")
+        if self.features[:3] != ("x", "y", "z"):
+            raise InputError(f"features: expected x, y, z first, got {', '.join(self.features) or 'none'}")
+        if not 0 <= self.height_percentile <= 100:
+            raise InputError(f"height_percentile: expected 0 to 100, got {self.height_percentile:g}")
+
+
+@dataclass(frozen=True)
+class CloudParity:
+    """What export measured of a network of points, proposal by proposal, over all clouds.
+
+    The source was given what the graph's ops had decided: which points are sampled, and which lie in a ball.
+    decisions: how many indices that were; changed: how many it would have chosen otherwise, because of the
+    last bits of a vote. points_max: largest difference of a coordinate decided on, metres. boxes_*: largest
+    and 99.9th percentile difference of a box's number, in metres and radians, relative to the largest where
+    that is above 1. scores_*: the same of objectness and class scores. gate_box, gate_score: what points_max
+    and the 99.9th percentiles were allowed.
+    """
+
+    reference: str
+    clouds: int
+    proposals: int
+    boxes_max: float
+    boxes_p999: float
+    scores_max: float
+    scores_p999: float
+    decisions: int
+    changed: int
+    points_max: float
+    gate_box: float
+    gate_score: float
+
+
+@dataclass(frozen=True)
 class AerialRecord:
     """How a bundle of pipeline density_crops looks closer, unless the caller says otherwise.
 
@@ -201,7 +249,7 @@ class Golden:
     """A file with an input canvas and what the graph gave for it, run once after opening.
 
     tolerance_px, tolerance_score: of candidates. Of a density map tolerance_score counts, as a share of its
-    largest cell.
+    largest cell. Of a cloud's proposals tolerance_px is in metres.
     """
 
     file: str
@@ -224,7 +272,7 @@ class Manifest:
     provenance: Provenance
     files: Mapping[str, str]
     schema_version: int = SCHEMA_VERSION
-    pipeline: Literal["single", "density", "density_crops"] | None = None
+    pipeline: Literal["single", "density", "density_crops", "rgbd"] | None = None
     network: Network | None = None
     postprocess: Postprocess | None = None
     parity: Parity | None = None
@@ -235,6 +283,8 @@ class Manifest:
     density: DensityRecord | None = None
     density_parity: DensityParity | None = None
     aerial: AerialRecord | None = None
+    cloud: CloudRecord | None = None
+    cloud_parity: CloudParity | None = None
     stored: Literal["fp16"] | None = None
 
     def __post_init__(self) -> None:
@@ -250,6 +300,15 @@ class Manifest:
                 "export the checkpoint of a density network such as mcnn or density-lite"
             )
         return self.network, self.density
+
+    def cloud_parts(self) -> tuple[Network, CloudRecord]:
+        """The parts that a bundle of pipeline rgbd cannot lack; InputError where this is no such bundle."""
+        if self.pipeline != "rgbd" or self.network is None or self.cloud is None:
+            raise InputError(
+                f"manifest.json: expected a bundle that looks at clouds of points, got a {self.kind} of "
+                f"{self.detector.name}; export the checkpoint of a network such as votenet"
+            )
+        return self.network, self.cloud
 
     def bundle_parts(self) -> tuple[Network, Postprocess, Target]:
         """The parts that a bundle cannot lack; InputError naming the first one missing."""

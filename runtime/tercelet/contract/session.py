@@ -24,6 +24,18 @@ class TopCandidates(NamedTuple):
     class_ids: NDArray[np.int64]
 
 
+class Proposals(NamedTuple):
+    """What a detector makes of one cloud, before suppression, in the frame and unit of its points.
+
+    boxes: (1, P, 7) float32 as in contract.box3d. objectness: (1, P) float32 0..1. class_scores: (1, P, C)
+    float32 0..1.
+    """
+
+    boxes: NDArray[np.float32]
+    objectness: NDArray[np.float32]
+    class_scores: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class SessionOptions:
     """How a session may use the machine.
@@ -92,6 +104,20 @@ class DensitySession(Protocol):
         ...
 
 
+class PointSession(Protocol):
+    """An opened network of pipeline rgbd, of one cloud at once."""
+
+    backend: str
+
+    def run(self, points: NDArray[np.float32]) -> Proposals:
+        """points: (1, N, features) float32 as the manifest's cloud says; new arrays."""
+        ...
+
+    def close(self) -> None:
+        """Release the engine."""
+        ...
+
+
 class SessionOpener(Protocol):
     """What the entry points of group tercelet.sessions are."""
 
@@ -105,4 +131,12 @@ class DensitySessionOpener(Protocol):
 
     def __call__(self, folder: Path, manifest: Manifest, options: SessionOptions) -> DensitySession:
         """Open the density network of the bundle in `folder`."""
+        ...
+
+
+class PointSessionOpener(Protocol):
+    """What a backend offers for bundles of pipeline rgbd."""
+
+    def __call__(self, folder: Path, manifest: Manifest, options: SessionOptions) -> PointSession:
+        """Open the network of the bundle in `folder`."""
         ...

@@ -121,6 +121,8 @@ def _next_step(folder: Path, manifest: Manifest, *, ok: bool) -> str:
         return f"tercelet run DETECTOR PICTURE --density {place}"
     if manifest.pipeline == "density_crops":
         return f"tercelet run {place} VIDEO --save drawn"
+    if manifest.pipeline == "rgbd":
+        return f"tercelet run {place} CLOUD --save drawn"
     return f"tercelet run {place} PICTURE"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tercelet.contract.manifest import AerialRecord, Manifest, Network
+from tercelet.contract.manifest import AerialRecord, CloudParity, CloudRecord, Manifest, Network
 from tercelet.runtime.inspection import Inspection, density_beside
 from tercelet.runtime.printable import printable
 
@@ -56,6 +56,22 @@ def _text_from_aerial(record: AerialRecord) -> str:
     )
 
 
+def _text_from_cloud(record: CloudRecord) -> str:
+    return (
+        f"{record.points} points of {', '.join(record.features)} in metres, upright (x right, y forward, z "
+        f"up); the floor is the {record.height_percentile:g}th percentile of z"
+    )
+
+
+def _text_from_cloud_parity(parity: CloudParity) -> str:
+    return (
+        f"{parity.proposals} proposals of {parity.clouds} clouds against {parity.reference}: 99.9 % within "
+        f"{parity.boxes_p999:.2g} m and {parity.scores_p999:.2g} of score, largest {parity.boxes_max:.2g} m "
+        f"and {parity.scores_max:.2g}, {parity.changed} of {parity.decisions} indices otherwise (gates "
+        f"{parity.gate_box:g} m, {parity.gate_score:g})"
+    )
+
+
 def _density_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """What a density network gives, and how well its export agrees with its source."""
     if manifest.density:
@@ -83,8 +99,14 @@ def _manifest_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
         "labels",
         f"{len(manifest.labels)}: {shown}" + (", ..." if len(manifest.labels) > _LABELS_SHOWN else ""),
     )
-    prep = manifest.preprocess
-    yield "canvas", f"{prep.height}x{prep.width} {prep.color}, {prep.resize}, padded with {prep.pad_value}"
+    if manifest.cloud is None:
+        prep = manifest.preprocess
+        yield (
+            "canvas",
+            f"{prep.height}x{prep.width} {prep.color}, {prep.resize}, padded with {prep.pad_value}",
+        )
+    else:
+        yield "cloud", _text_from_cloud(manifest.cloud)
     source = manifest.provenance
     yield "licence", source.licence or f"{_UNKNOWN}: find out before you ship it"
     yield "weights from", f"{source.source} ({source.format}), sha256 {source.sha256[:12]}"
@@ -124,6 +146,8 @@ def _bundle_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
             f"{parity.boxes_px_max:.2g} px and {parity.scores_max:.2g}, {parity.missing} missing "
             f"(gates {parity.gate_px:g} px, {parity.gate_score:g})",
         )
+    if manifest.cloud_parity:
+        yield "parity", _text_from_cloud_parity(manifest.cloud_parity)
     if manifest.target:
         target = manifest.target
         versions = ", ".join(f"{name} {number}" for name, number in target.versions.items())
@@ -136,6 +160,8 @@ def _bundle_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
         within = f"{golden.tolerance_px:g} px and {golden.tolerance_score:g} of score"
         if manifest.density:
             within = f"{golden.tolerance_score:g} of the largest cell"
+        if manifest.cloud:
+            within = f"{golden.tolerance_px:g} m and {golden.tolerance_score:g} of score"
         yield "golden", f"{golden.file}, within {within}"
 
 

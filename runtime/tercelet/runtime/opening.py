@@ -55,8 +55,13 @@ def open_pipeline(
     object_px: float | None = None,
     enlarging: float | None = None,
     object_size: float | None = None,
+    seed: int | None = None,
 ) -> Pipeline:
     """Open a bundle, or a checkpoint where torch is installed, as a callable: frame in, detections out.
+
+    A bundle of pipeline rgbd gives an `RgbdPipeline` instead: `RgbdFrame` or upright cloud in, `Detections3d`
+    out; color, class_agnostic and the options from plan to object_size are refused there. seed: of such a
+    bundle alone, points are drawn at random with it instead of evenly.
 
     With one of the options from plan on, or with a bundle of pipeline density_crops, parts of a frame are
     looked at again on canvases of the network's size (see `AerialOptions`, and `Detections.report` for what
@@ -80,7 +85,7 @@ def open_pipeline(
     folder = Path(path)
     manifest = read_manifest(folder)
     overrides = Overrides(score_threshold, iou_threshold, max_detections, class_agnostic)
-    given = {
+    given: dict[str, object] = {
         "plan": plan,
         "evidence": _evidence(evidence, plan, density),
         "canvases": canvases,
@@ -92,13 +97,30 @@ def open_pipeline(
         "enlarging": enlarging,
         "object_size": object_size,
     }
+    options = SessionOptions(threads=threads, spinning=spinning, device=device, native_ops=native_ops)
+    if manifest.pipeline == "rgbd":
+        # What reads clouds takes 30 ms to import, which a detector of pictures need not pay.
+        from tercelet.runtime.rgbd_opening import open_rgbd, refuse_picture_options
+
+        of_pictures = {"density": density, "class_agnostic": class_agnostic} | given
+        refuse_picture_options(folder, manifest, of_pictures | {"color": color if color != "BGR" else None})
+        opened_rgbd = open_rgbd(
+            folder,
+            manifest,
+            options=options,
+            postprocess=overrides.apply(manifest.postprocess or Postprocess()),
+            check_golden=check_golden,
+            seed=seed,
+        )
+        return cast(Pipeline, opened_rgbd)
+    if seed is not None:
+        raise InputError(f"seed: expected with a detector of clouds only, got it with {folder}; leave it out")
     beside = _density_folder(folder, manifest, density)
     closer = _looking_closer(manifest, given, density=density, has_density=beside is not None)
     if closer is not None and max_detections is None:
         most = max((manifest.postprocess or Postprocess()).max_detections, AERIAL_DETECTIONS)
         overrides = replace(overrides, max_detections=most)
     postprocess = overrides.apply(manifest.postprocess or Postprocess())
-    options = SessionOptions(threads=threads, spinning=spinning, device=device, native_ops=native_ops)
     with ExitStack() as opened:
         session = open_session(folder, manifest, options)
         opened.callback(session.close)

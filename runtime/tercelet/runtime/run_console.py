@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
@@ -17,10 +19,14 @@ from tercelet.runtime.running import RunListener, RunSummary
 from tercelet.runtime.sources.frame import Frame, Source
 from tercelet.runtime.sources.opening import Kind
 
+if TYPE_CHECKING:
+    from tercelet.contract.detections3d import Detections3d
+    from tercelet.runtime.sources.rgbd import RgbdFrame
+
 
 class RunConsole(RunListener):
-    """A line a picture; a line a video at its end, and with verbose one a frame. A budget that the full frame
-    alone exceeds is told once.
+    """A line a picture or cloud; a line a video at its end, and with verbose one a frame. A budget that the
+    full frame alone exceeds is told once.
 
     stdout_is_taken: JSON lines go there, so the human ones are left out. quiet: warnings only.
     """
@@ -34,6 +40,7 @@ class RunConsole(RunListener):
         self._frames = 0
         self._labels: Counter[str] = Counter()
         self._told_of_budget = False
+        self._told_notes: set[str] = set()
 
     def source_opened(self, source: Source, kind: Kind) -> None:
         """Start counting, with a bar unless each frame gets a line on this terminal or there is only one."""
@@ -75,6 +82,29 @@ class RunConsole(RunListener):
             name = printable(Path(source.name).name)
             say(f"{name}: {self._frames} frames: {_text_from_counts(self._labels)}")
 
+    def clouds_opened(self, name: str, total: int) -> None:
+        """A bar, unless each frame gets a line on this terminal or there is only one."""
+        lines_are_seen = self._talks and sys.stdout is not None and sys.stdout.isatty()
+        if not (self._quiet or lines_are_seen or total == 1):
+            self._progress = Progress(total, printable(Path(name).name)).__enter__()
+
+    def cloud_done(self, frame: RgbdFrame, detections: Detections3d, timing_ms: Mapping[str, float]) -> None:
+        """The frame's line; what the detector did without is told once."""
+        if self._talks:
+            say(line_from_cloud(frame, detections, timing_ms))
+        if self._progress is not None:
+            self._progress.advance()
+        for note in detections.notes:
+            if not self._quiet and note not in self._told_notes:
+                self._told_notes.add(note)
+                self.warned(note)
+
+    def clouds_ended(self) -> None:
+        """Finish the bar."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
+
     def warned(self, message: str) -> None:
         """A line on stderr, the bar taken away before it."""
         if self._progress is not None:
@@ -95,6 +125,17 @@ def line_from_frame(frame: Frame, detections: Detections, labels: Counter[str]) 
     return f"{name} {width}x{height}: {_text_from_counts(labels)}  ({stages} ms){plan}"
 
 
+def line_from_cloud(frame: RgbdFrame, detections: Detections3d, timing_ms: Mapping[str, float]) -> str:
+    """Folder and name, points, how it came upright, counts, times: `000002/depth.mat 105000 points, upright
+    by identity: 1 bed  (read 31.0, infer 905.0 ms)`."""
+    path, upright = Path(frame.source), detections.upright
+    sure = "" if upright.confidence is None else f" (confidence {upright.confidence:.2f})"
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in timing_ms.items())
+    name = printable("/".join(path.parts[-2:]) if path.parent.name else path.name)
+    counts = _text_from_counts(count_labels(detections))
+    return f"{name} {detections.points} points, upright by {upright.how}{sure}: {counts}  ({stages} ms)"
+
+
 def line_from_summary(summary: RunSummary) -> str:
     """Frames, detections, time, and what was dropped or left undone, in one line."""
     noun = "frame" if summary.frames == 1 else "frames"
@@ -109,7 +150,7 @@ def line_from_summary(summary: RunSummary) -> str:
     return f"interrupted, what was finished is written: {text}" if summary.interrupted else text
 
 
-def count_labels(detections: Detections) -> Counter[str]:
+def count_labels(detections: Detections | Detections3d) -> Counter[str]:
     """How many detections of each label."""
     return Counter(detections.label_of(index) for index in range(len(detections)))
 

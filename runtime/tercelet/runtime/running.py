@@ -9,11 +9,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tercelet.contract.artefact import read_manifest
 from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
 from tercelet.contract.json_output import STDOUT, check_json_place
@@ -25,6 +26,10 @@ from tercelet.runtime.results import ResultLines, record_of, timing_of
 from tercelet.runtime.saving import DrawnResults
 from tercelet.runtime.sources.frame import Frame, Source
 from tercelet.runtime.sources.opening import Kind, check_source, files_of, open_source
+
+if TYPE_CHECKING:
+    from tercelet.contract.detections3d import Detections3d
+    from tercelet.runtime.sources.rgbd import RgbdFrame, RgbdOptions
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,15 @@ class RunListener:
 
     def source_ended(self, source: Source, kind: Kind) -> None:
         """No more frames of this source follow, for whatever reason."""
+
+    def clouds_opened(self, name: str, total: int) -> None:
+        """So many RGB-D frames or clouds of one source follow."""
+
+    def cloud_done(self, frame: RgbdFrame, detections: Detections3d, timing_ms: Mapping[str, float]) -> None:
+        """An RGB-D frame or cloud has been through the pipeline and its results are written."""
+
+    def clouds_ended(self) -> None:
+        """No more of the source that was opened last follow, for whatever reason."""
 
     def warned(self, message: str) -> None:
         """Something could not be read and the run goes on."""
@@ -90,10 +104,16 @@ def run(
     object_px: float | None = None,
     enlarging: float | None = None,
     object_size: float | None = None,
+    seed: int | None = None,
+    rgbd: RgbdOptions | None = None,
     stop: threading.Event | None = None,
     listener: RunListener | None = None,
 ) -> RunSummary:
     """Run every frame of the sources through the bundle, one source after the other.
+
+    With a bundle of pipeline rgbd see `tercelet.runtime.rgbd_running.run_rgbd`: sources are clouds and
+    folders of RGB-D frames, rgbd says how to read them, and options of pictures are refused; with any other
+    bundle seed and rgbd are.
 
     sources: pictures, folders, video files, camera indices ("0"), RTSP or HTTP addresses. json: file for one
     JSON object a line, "-" for stdout. save: folder for drawn pictures and videos; older files of the same
@@ -109,9 +129,42 @@ def run(
     check_json_place(json)
     folder = given_path(bundle, name="bundle")
     named = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    if _looks_at_clouds(folder):
+        from tercelet.runtime.rgbd_running import run_rgbd  # which a detector of pictures need not pay for
+
+        of_pictures: dict[str, object] = {"plain": plain, "agnostic": agnostic, "plan": plan}
+        of_pictures |= {"density": density}
+        of_pictures |= {"evidence": evidence, "canvases": canvases, "budget_ms": budget_ms}
+        of_pictures |= {"density_threshold": density_threshold, "overlap": overlap, "fusion": fusion}
+        of_pictures |= {"object_px": object_px, "enlarging": enlarging, "object_size": object_size}
+        return run_rgbd(
+            folder,
+            named,
+            of_pictures=of_pictures,
+            json=json,
+            save=save,
+            threads=threads,
+            spinning=spinning,
+            device=device,
+            score=score,
+            iou=iou,
+            max_detections=max_detections,
+            limit=limit,
+            check=check,
+            native_ops=native_ops,
+            seed=seed,
+            rgbd=rgbd,
+            stop=stop,
+            listener=listener,
+        )
+    if rgbd is not None:
+        raise InputError(
+            f"expected options of RGB-D frames with a detector of clouds only, got them with {folder}; "
+            "leave out --cloud-frame, --level, --columns, --depth-format, --longest and --drop-non-finite"
+        )
     kinds = _checked_kinds(named, limit)
     files = [path for source, kind in zip(named, kinds, strict=True) for path in files_of(source, kind)]
-    _check_apart(json, folder, files)
+    check_apart(json, folder, files)
     with ExitStack() as stack:
         lines = None if json is None else ResultLines(json)
         drawn = None if save is None else DrawnResults(save, kept=files, plain=plain)
@@ -138,6 +191,7 @@ def run(
                 object_px=object_px,
                 enlarging=enlarging,
                 object_size=object_size,
+                seed=seed,
             )
         )
         for output in (lines, drawn):
@@ -164,7 +218,16 @@ def _checked_kinds(sources: Sequence[str | Path], limit: int | None) -> list[Kin
     return [check_source(source) for source in sources]
 
 
-def _check_apart(json: str | Path | None, bundle: Path, files: Sequence[Path]) -> None:
+def _looks_at_clouds(folder: Path) -> bool:
+    """Whether this is a bundle of pipeline rgbd; a folder that cannot be read is told of when it is opened,
+    after the sources."""
+    try:
+        return read_manifest(folder).pipeline == "rgbd"
+    except InputError:
+        return False
+
+
+def check_apart(json: str | Path | None, bundle: Path, files: Sequence[Path]) -> None:
     """InputError if the results would be written over a file that the run reads."""
     if json is None or str(json) == STDOUT:
         return

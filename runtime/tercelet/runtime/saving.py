@@ -68,6 +68,12 @@ class DrawnResults:
         self._video.write(drawn)
         return self._video.path
 
+    def add_drawn(self, drawn: vision.Image, *, stem: str, suffix: str) -> Path:
+        """Write a picture that is drawn already, of this name; returns the file. InputError as for `add`."""
+        path = self._free_path(stem, vision.writable_suffix(suffix))
+        vision.write_image(path, drawn)
+        return path
+
     def end_source(self) -> None:
         """Finish the video of the source that has ended; CheckFailedError if it cannot be read back."""
         video, self._video = self._video, None

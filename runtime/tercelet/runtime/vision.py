@@ -257,6 +257,13 @@ def label_corner(
     return max(0, min(left, frame_size[0] - size[0])), max(0, min(top, frame_size[1] - size[1]))
 
 
+def draw_line(
+    picture: Image, start: tuple[int, int], stop: tuple[int, int], *, color: tuple[int, int, int], width: int
+) -> None:
+    """A smooth line of `width` pixels between two pixels (x, y), which may lie up to 30000 outside."""
+    _opencv().line(picture, start, stop, color, width, _opencv().LINE_AA)
+
+
 class VideoReader:
     """Frames of a video file (path), a camera (index) or a network address, one after the other.
 

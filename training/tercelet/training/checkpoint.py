@@ -18,12 +18,18 @@ from tercelet.contract.manifest import DensityRecord, DetectorRecord, Manifest, 
 from tercelet.contract.preprocess import Preprocess
 from tercelet.training.detectors.density_net import DENSITY_LABELS, DensityNet
 from tercelet.training.detectors.detector import Detector
+from tercelet.training.detectors.families import Network
+from tercelet.training.detectors.point_detector import PointDetector
 from tercelet.training.importing.safetensors_file import read_safetensors
 from tercelet.training.loading import load_upstream, without_wrappers
 
 WEIGHTS_FILE = "weights.safetensors"
 DEFAULT_IMAGE_SIZE = 640
 _PROBE_SIDE = 64
+_NO_CANVAS = (1, 1)
+# Above these upstream keeps a proposal, and drops the lesser of two boxes of a class.
+_OBJECTNESS = 0.05
+_BOUNDS_IOU = 0.25
 # Upstream states may lack the counters of batch normalisation (see load_upstream).
 _COUNTER = "num_batches_tracked"
 
@@ -34,7 +40,7 @@ STORED: tuple[Stored, ...] = ("fp32", "fp16")
 
 def write_checkpoint(
     output: str | Path,
-    detector: Detector | DensityNet,
+    detector: Network,
     *,
     labels: Sequence[str],
     provenance: Provenance,
@@ -44,11 +50,12 @@ def write_checkpoint(
     stored: Stored = "fp32",
     overwrite: bool = False,
 ) -> Manifest:
-    """Write a detector or a density network as a checkpoint and return its manifest.
+    """Write a detector, of pictures or points, or a density network as a checkpoint and return its manifest.
 
     labels: one for each class; DENSITY_LABELS for a density network. provenance: its image_size, made a
     multiple of what the network needs, becomes the canvas unless `canvas` (height, width in pixels) is given;
-    with neither it is 640 px, or a density network's `default_canvas`. tensors and parameters are filled in.
+    with neither it is 640 px, or a density network's `default_canvas`. A network of points looks at no
+    picture: its canvas is 1x1 and says nothing. tensors and parameters are filled in.
     source: the state that the network was loaded from. notes: further files by name. The file is read back
     and must equal the network's state, and `source` where there is one, to the last bit of float32; a
     forward pass on a small probe must be finite.
@@ -69,9 +76,7 @@ def write_checkpoint(
         preprocess=Preprocess(height, width),
         provenance=_counted(provenance, detector),
         files={},
-        postprocess=(
-            None if isinstance(detector, DensityNet) else Postprocess(iou_threshold=detector.suppression_iou)
-        ),
+        postprocess=_postprocess(detector),
         density=DensityRecord(detector.cell) if isinstance(detector, DensityNet) else None,
         stored=None if stored == "fp32" else stored,
     )
@@ -88,8 +93,8 @@ def write_checkpoint(
         return finish_artefact(folder, manifest)
 
 
-def load_checkpoint(folder: str | Path) -> tuple[Detector | DensityNet, Manifest]:
-    """The detector or density network of a checkpoint, in eval mode, and its manifest.
+def load_checkpoint(folder: str | Path) -> tuple[Network, Manifest]:
+    """The network of a checkpoint, in eval mode, and its manifest.
 
     Raises InputError for a folder that is no checkpoint, CheckFailedError if the weights are not the ones
     that the manifest names.
@@ -144,7 +149,7 @@ def _check_stored(output: str | Path, stored: str, source: State | None) -> None
 
 
 @torch.no_grad()
-def _round_parameters(output: str | Path, detector: Detector | DensityNet) -> dict[str, NDArray[np.float16]]:
+def _round_parameters(output: str | Path, detector: Network) -> dict[str, NDArray[np.float16]]:
     """Round in place, and the rounded ones in half precision; CheckFailedError for one beyond its range."""
     large = {name: value for name, value in detector.named_parameters() if value.ndim >= 2}
     halves = {name: value.detach().cpu().half().contiguous() for name, value in large.items()}
@@ -159,20 +164,30 @@ def _round_parameters(output: str | Path, detector: Detector | DensityNet) -> di
     return {name: half.numpy() for name, half in halves.items()}
 
 
-def _label_count(detector: Detector | DensityNet) -> int:
+def _postprocess(detector: Network) -> Postprocess | None:
+    if isinstance(detector, DensityNet):
+        return None
+    if isinstance(detector, PointDetector):
+        return Postprocess(score_threshold=_OBJECTNESS, iou_threshold=_BOUNDS_IOU)
+    return Postprocess(iou_threshold=detector.suppression_iou)
+
+
+def _label_count(detector: Network) -> int:
     return len(DENSITY_LABELS) if isinstance(detector, DensityNet) else detector.classes
 
 
-def _check_labels(output: str | Path, detector: Detector | DensityNet, labels: Sequence[str]) -> None:
+def _check_labels(output: str | Path, detector: Network, labels: Sequence[str]) -> None:
     expected = _label_count(detector)
     if len(labels) != expected:
         raise InputError(f"{output}: expected {expected} labels, one for each class, got {len(labels)}")
 
 
 def _canvas_size(
-    detector: Detector | DensityNet, canvas: tuple[int, int] | None, image_size: int | None
+    detector: Network, canvas: tuple[int, int] | None, image_size: int | None
 ) -> tuple[int, int]:
     """Height and width of the canvas that a manifest states; InputError for one that the network refuses."""
+    if isinstance(detector, PointDetector):
+        return _NO_CANVAS
     if canvas is not None:
         detector.check_size(*canvas)
         return canvas
@@ -187,12 +202,12 @@ def _canvas_side(detector: Detector | DensityNet, image_size: int) -> int:
     return -(-max(image_size, detector.minimum_size) // step) * step
 
 
-def _counted(provenance: Provenance, detector: Detector | DensityNet) -> Provenance:
+def _counted(provenance: Provenance, detector: Network) -> Provenance:
     parameters = sum(parameter.numel() for parameter in detector.parameters())
     return replace(provenance, tensors=len(detector.state_dict()), parameters=parameters)
 
 
-def _matched(detector: Detector | DensityNet, names: Mapping[str, Any], source: State) -> State:
+def _matched(detector: Network, names: Mapping[str, Any], source: State) -> State:
     """The source's tensor for each name, as `upstream_state` has it; counters it lacks are left out."""
     given = detector.upstream_state(without_wrappers(source))
     matched = {}
@@ -219,21 +234,29 @@ def _check_equal(read: State, expected: State, *, what: str, output: str | Path)
             )
 
 
-def _check_probe(detector: Detector | DensityNet, output: str | Path) -> None:
-    """One forward pass on a fixed pattern; every number must be finite."""
+def _probe(detector: Network) -> tuple[tuple[torch.Tensor, ...], str]:
+    """What a network is tried on, and its size in words."""
+    if isinstance(detector, PointDetector):
+        return detector.probe(), "a few points"
     side = _canvas_side(detector, _PROBE_SIDE)
     largest = 255 if isinstance(detector, DensityNet) else 1
     ramp = torch.linspace(0, largest, 3 * side * side).reshape(1, 3, side, side)
+    return (ramp,), f"{side}x{side}"
+
+
+def _check_probe(detector: Network, output: str | Path) -> None:
+    """One forward pass on a fixed pattern; every number must be finite."""
+    pattern, named = _probe(detector)
     was_training = detector.training
     detector.eval()
     try:
         with torch.inference_mode():
-            result = detector(ramp)
+            result = detector(*pattern)
     finally:
         detector.train(was_training)
     parts = (result,) if isinstance(result, torch.Tensor) else result
     if not all(bool(part.isfinite().all()) for part in parts):
         raise CheckFailedError(
-            f"{output}: on a {side}x{side} test pattern the network gives nan or infinity; "
+            f"{output}: on a test pattern of {named} the network gives nan or infinity; "
             "the weights are damaged or the training diverged; nothing was written"
         )

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from tercelet.contract.errors import InputError
 from tercelet.training.building import build, check_option_names
-from tercelet.training.detectors.density_net import DensityNet
-from tercelet.training.detectors.detector import Detector
-from tercelet.training.detectors.families import detector_names, find_family
+from tercelet.training.detectors.families import Network, detector_names, find_family
 
 # What wrapping a model in another (DataParallel; an owner that calls it `model`) puts before every name.
 _WRAPPERS = (("module.", "module."), ("model.model.", "model."))
@@ -25,10 +23,9 @@ _COUNTER = "num_batches_tracked"
 Value = TypeVar("Value")
 
 
-def load_upstream(
-    detector: str, state: Mapping[str, NDArray[Any] | Tensor], **options: Any
-) -> Detector | DensityNet:
-    """A detector or density network in eval mode with the tensors of `state`, named flatly as upstream does.
+def load_upstream(detector: str, state: Mapping[str, NDArray[Any] | Tensor], **options: Any) -> Network:
+    """A `Detector`, `DensityNet` or `PointDetector` in eval mode with the tensors of `state`, named flatly as
+    upstream does.
 
     Classes, anchors and head widths are taken from the state; an option that contradicts it is refused, one
     that the state cannot tell is taken as given. Floats of any precision become float32; tensors are copied.
@@ -116,7 +113,7 @@ def _listed(value: Any) -> Any:
     return [_listed(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
-def _misfit(model: Detector | DensityNet, tensors: Mapping[str, Tensor]) -> str:
+def _misfit(model: Network, tensors: Mapping[str, Tensor]) -> str:
     """What is wrong, empty if nothing is."""
     expected = model.state_dict()
     missing = [name for name in expected if name not in tensors and not name.endswith(_COUNTER)]
@@ -142,7 +139,8 @@ def _misfit(model: Detector | DensityNet, tensors: Mapping[str, Tensor]) -> str:
 
 def _advice(tensors: Mapping[str, Tensor], *, but: str) -> str:
     """Which other detector the tensors do fit; those whose head they hold are tried, without memory."""
-    fitting = [name for name in detector_names() if name != but and _fits(name, tensors)]
+    names = (*detector_names(), *detector_names("points"))
+    fitting = [name for name in names if name != but and _fits(name, tensors)]
     return f"; they fit {' or '.join(fitting)}" if fitting else ""
 
 
@@ -161,7 +159,7 @@ def _fits(detector: str, tensors: Mapping[str, Tensor]) -> bool:
     return not _misfit(model, detector_type.upstream_state(tensors))
 
 
-def _assign(model: Detector | DensityNet, tensors: dict[str, Tensor]) -> None:
+def _assign(model: Network, tensors: dict[str, Tensor]) -> None:
     """Replace the model's meta tensors; counters that the state lacks start at zero."""
     complete = {
         name: tensors[name] if name in tensors else torch.zeros(value.shape, dtype=value.dtype)

@@ -15,6 +15,7 @@ from tercelet.contract.session import BoundRun, SessionOptions, TopCandidates
 from tercelet.training.checkpoint import load_checkpoint
 from tercelet.training.detectors.density_net import DensityNet
 from tercelet.training.detectors.detector import Detector
+from tercelet.training.detectors.point_detector import PointDetector
 
 
 class TorchSession:
@@ -69,6 +70,11 @@ def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> T
         raise InputError(
             f"{folder}: expected the checkpoint of a detector, got {detector.detector}, which gives no boxes "
             "but a density; tercelet export makes it a bundle for tercelet run --density"
+        )
+    if isinstance(detector, PointDetector):
+        raise InputError(
+            f"{folder}: expected the checkpoint of a detector of pictures, got {detector.detector}, which "
+            "looks at clouds of points; run it from Python (load_checkpoint)"
         )
     detector.check_size(manifest.preprocess.height, manifest.preprocess.width)
     return TorchSession(detector, manifest, device=options.device)

@@ -51,5 +51,5 @@ def execute(arguments: argparse.Namespace) -> int:
             ran = built.conformance
             print(f"{', '.join(ran.ops)} on {ran.engine}: {ran.cases} cases within {ran.difference:.2g}")
         if built.bundle:
-            print(f"next: tercelet run {shlex.quote(str(built.bundle))} PICTURE")
+            print(f"next: tercelet run {shlex.quote(str(built.bundle))} SOURCE")
     return 0

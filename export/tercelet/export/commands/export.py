@@ -56,7 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--density", metavar="BUNDLE", help="density bundle to put beside it, for aerial video"
     )
     parser.add_argument(
-        "--frames", nargs="+", metavar="SOURCE", help="pictures or folders to compare the graph with torch on"
+        "--frames",
+        nargs="+",
+        metavar="SOURCE",
+        help="pictures, folders or, for a detector of clouds, clouds to compare the graph with torch on",
+    )
+    parser.add_argument(
+        "--points",
+        type=int,
+        metavar="N",
+        help="points of a cloud, for a detector of clouds (as it recommends)",
     )
     parser.add_argument("--gate-px", type=float, help="99.9th percentile of boxes that passes, in pixels")
     parser.add_argument("--gate-score", type=float, help="99.9th percentile of scores that passes")
@@ -92,6 +101,7 @@ def execute(arguments: argparse.Namespace) -> int:
         gate_px=arguments.gate_px,
         gate_score=arguments.gate_score,
         stored=arguments.stored,
+        points=arguments.points,
         overwrite=arguments.overwrite,
         report=lambda line: print(line, file=sys.stderr),
     )
@@ -109,6 +119,8 @@ def _summary(output: Path) -> str:
     assert network is not None
     if manifest.density_parity is not None:
         return _density_summary(output, manifest)
+    if manifest.cloud_parity is not None:
+        return _cloud_summary(output, manifest)
     assert parity is not None
     size = f"{manifest.preprocess.height}x{manifest.preprocess.width}"
     megabytes = (output / network.file).stat().st_size / 1e6
@@ -132,4 +144,19 @@ def _density_summary(output: Path, manifest: Manifest) -> str:
         f"equal to {parity.reference} on {parity.frames} frames within {parity.cells_max:.2g} of the largest "
         "cell\n"
         f"next: tercelet run BUNDLE PICTURE --density {shlex.quote(str(output))}"
+    )
+
+
+def _cloud_summary(output: Path, manifest: Manifest) -> str:
+    cloud, parity, network = manifest.cloud, manifest.cloud_parity, manifest.network
+    assert cloud is not None
+    assert parity is not None
+    assert network is not None
+    megabytes = (output / network.file).stat().st_size / 1e6
+    return (
+        f"{output}: {manifest.detector.name}, clouds of {cloud.points} points, "
+        f"{len(manifest.labels)} classes, {megabytes:.1f} MB\n"
+        f"equal to {parity.reference} on {parity.clouds} clouds within {parity.boxes_p999:.2g} m and "
+        f"{parity.scores_p999:.2g} of score (99.9 %)\n"
+        f"next: tercelet run {shlex.quote(str(output))} CLOUD"
     )

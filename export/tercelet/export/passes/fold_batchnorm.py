@@ -40,23 +40,25 @@ def folded_scales(module: nn.Module) -> dict[str, torch.Tensor]:
     return scales
 
 
-def _pair_of(block: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d] | None:
+def _pair_of(block: nn.Module) -> tuple[nn.Conv2d | nn.Conv1d, nn.BatchNorm2d | nn.BatchNorm1d] | None:
     conv, norm = getattr(block, "conv", None), getattr(block, "bn", None)
-    fits = isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    fits = isinstance(conv, nn.Conv2d | nn.Conv1d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm1d)
     return (conv, norm) if fits else None  # type: ignore[return-value]
 
 
 @torch.no_grad()
-def _scale_of(norm: nn.BatchNorm2d) -> torch.Tensor:
+def _scale_of(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> torch.Tensor:
     assert norm.running_var is not None
     return norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
 
 
 @torch.no_grad()
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _fold(conv: nn.Conv2d | nn.Conv1d, norm: nn.BatchNorm2d | nn.BatchNorm1d) -> None:
     assert norm.running_mean is not None
     scale = _scale_of(norm)
     shift = norm.bias.double() - norm.running_mean.double() * scale
     bias = conv.bias.double() * scale if conv.bias is not None else torch.zeros_like(shift)
-    conv.weight = nn.Parameter((conv.weight.double() * scale[:, None, None, None]).float())
+    conv.weight = nn.Parameter(
+        (conv.weight.double() * scale.reshape(-1, *(1,) * (conv.weight.ndim - 1))).float()
+    )
     conv.bias = nn.Parameter((bias + shift).float())

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from tercelet.contract.errors import InputError
-from tercelet.contract.session import DensitySessionOpener, SessionOpener
+from tercelet.contract.session import DensitySessionOpener, PointSessionOpener, SessionOpener
 
 BACKENDS = (("onnxruntime", "tercelet.runtime.backends.onnxruntime"),)
 
@@ -19,6 +19,11 @@ def session_opener(backend: str) -> SessionOpener:
 def density_session_opener(backend: str) -> DensitySessionOpener:
     """The same for the networks of density bundles."""
     return cast(DensitySessionOpener, _module_of(backend).open_density_session)
+
+
+def point_session_opener(backend: str) -> PointSessionOpener:
+    """The same for the networks of bundles of pipeline rgbd."""
+    return cast(PointSessionOpener, _module_of(backend).open_point_session)
 
 
 def _module_of(backend: str) -> Any:

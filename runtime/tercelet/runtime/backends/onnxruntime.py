@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tercelet.contract.artefact import verify_file
 from tercelet.contract.errors import CheckFailedError, InputError, MissingDependencyError
 from tercelet.contract.manifest import Manifest, Network
-from tercelet.contract.session import SessionOptions, TopCandidates
+from tercelet.contract.session import Proposals, SessionOptions, TopCandidates
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -49,6 +49,13 @@ def open_density_session(
     network, _ = manifest.density_parts()
     session, backend = _open_engine(folder, manifest, network, options)
     return OnnxRuntimeDensitySession(session, network, backend)
+
+
+def open_point_session(folder: Path, manifest: Manifest, options: SessionOptions) -> OnnxRuntimePointSession:
+    """Open the graph of a bundle of pipeline rgbd after its sha256 was compared; raises as `_open_engine`."""
+    network, _ = manifest.cloud_parts()
+    session, backend = _open_engine(folder, manifest, network, options)
+    return OnnxRuntimePointSession(Runner(session, backend), network)
 
 
 def _open_engine(
@@ -307,6 +314,31 @@ class OnnxRuntimeDensitySession:
     def close(self) -> None:
         """Drop the engine's session and its memory."""
         self._session = self._binding = self._canvases = None
+
+
+class OnnxRuntimePointSession:
+    """An opened network of pipeline rgbd, see contract.session.PointSession."""
+
+    def __init__(self, runner: Runner, network: Network) -> None:
+        self._runner: Runner | None = runner
+        self._input = network.inputs[0].name
+        self.backend = runner.engine
+
+    def run(self, points: NDArray[np.float32]) -> Proposals:
+        """See contract.session.PointSession. Raises CheckFailedError where the engine fails."""
+        if self._runner is None:
+            raise InputError(f"{self.backend}: expected an open network, this one was closed; open it again")
+        try:
+            found = self._runner.run({self._input: points})
+        except Exception as error:  # as in _open_engine: the engine's errors share no base class
+            raise CheckFailedError(
+                f"{self.backend} failed on a cloud {points.shape}: {_line(error)}"
+            ) from error
+        return Proposals(found["boxes"], found["objectness"], found["class_scores"])
+
+    def close(self) -> None:
+        """Drop the engine's session and its memory."""
+        self._runner = None
 
 
 def _tie(session: Any, name: str, canvases: NDArray[np.uint8], results: Mapping[str, NDArray[Any]]) -> Any:

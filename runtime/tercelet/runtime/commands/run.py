@@ -1,4 +1,4 @@
-"""tercelet run: objects in pictures, videos, cameras and streams."""
+"""tercelet run: objects in pictures, videos, cameras, streams and clouds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import sys
 
 from tercelet.runtime.commands.aerial_arguments import add_aerial_arguments, aerial_options
+from tercelet.runtime.commands.rgbd_arguments import add_rgbd_arguments, rgbd_options
 
-SUMMARY = "find objects in pictures, folders, videos, cameras and streams"
+SUMMARY = "find objects in pictures, folders, videos, cameras, streams and clouds"
 REQUIRES: tuple[tuple[str, str], ...] = ()
 
 
@@ -19,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources",
         metavar="SOURCE",
         nargs="+",
-        help="picture, folder, video file, camera index, rtsp:// or http:// address",
+        help="picture, folder, video file, camera index, rtsp:// or http:// address; for a detector of "
+        "clouds a cloud (.npz, .npy, .ply, .bin, .mat) or a folder of RGB, depth and calibration",
     )
     parser.add_argument("--json", metavar="FILE", help="one JSON object a frame and line; - for stdout")
     parser.add_argument("--save", metavar="DIR", help="folder for drawn pictures and videos")
@@ -48,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="custom ops through standard operators, though the bundle brings native ones",
     )
     add_aerial_arguments(parser)
+    add_rgbd_arguments(parser)
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("--quiet", action="store_true", help="no lines and no progress, only problems")
     volume.add_argument("--verbose", action="store_true", help="a line for each frame of a video too")
@@ -83,6 +86,8 @@ def execute(arguments: argparse.Namespace) -> int:
             check=arguments.check,
             native_ops=arguments.native_ops,
             **aerial_options(arguments),
+            seed=arguments.seed,
+            rgbd=rgbd_options(arguments),
             stop=stop,
             listener=console,
         )

@@ -80,6 +80,7 @@ def _summary(output: Path, manifest: Manifest) -> str:
     names = ", ".join(manifest.labels[:3]) + (", ..." if len(manifest.labels) > 3 else "")
     absent = "not stated in the file"
     canvas = f"{manifest.preprocess.height}x{manifest.preprocess.width}"
+    points = manifest.detector.options.get("points")
     counted = (
         ("classes", f"{len(manifest.labels)} ({names})")
         if manifest.density is None
@@ -92,7 +93,9 @@ def _summary(output: Path, manifest: Manifest) -> str:
         (
             "image size",
             f"{facts.image_size} px" if facts.image_size else f"{absent}, {canvas} px",
-        ),
+        )
+        if points is None
+        else ("points", f"{points} of a cloud"),
         ("date", facts.date or absent),
         ("licence", facts.licence or f"{absent}; say it with --licence"),
         ("made by", facts.producer or absent),

@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tercelet.contract.errors import InputError
 
 if TYPE_CHECKING:
     from tercelet.training.detectors.density_net import DensityNet
     from tercelet.training.detectors.detector import Detector
+    from tercelet.training.detectors.point_detector import PointDetector
 
-NetworkKind = Literal["detector", "density"]
+# What `build` and `load_upstream` give; a text, so that reading this table does not load torch.
+Network: TypeAlias = "Detector | DensityNet | PointDetector"
+NetworkKind = Literal["detector", "density", "points"]
+PICTURE_KINDS: tuple[NetworkKind, ...] = ("detector", "density")
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Family:
     name: detector names, with {scale} where the scale letter stands. where: "module:class" below this
     package; the class is imported on first use, because it imports torch. scales: the scale letters, one
     empty text for a network of one size. kind: whether it gives boxes (`Detector`) or a density
-    (`DensityNet`).
+    (`DensityNet`) of a picture, or boxes of a cloud of points (`PointDetector`).
     """
 
     name: str
@@ -35,10 +39,10 @@ class Family:
         """The detector names of the family, smallest scale first."""
         return tuple(self.name.format(scale=scale) for scale in self.scales)
 
-    def load(self) -> type[Detector] | type[DensityNet]:
+    def load(self) -> type[Detector] | type[DensityNet] | type[PointDetector]:
         """The class that builds the family's detectors."""
         module, _, attribute = self.where.partition(":")
-        found: type[Detector] | type[DensityNet] = getattr(
+        found: type[Detector] | type[DensityNet] | type[PointDetector] = getattr(
             importlib.import_module(f"{__package__}.{module}"), attribute
         )
         return found
@@ -55,13 +59,16 @@ DETECTORS: tuple[Family, ...] = (
     Family("yolo11{scale}-multiseam", "yolo11_seam.detector:YOLO11MultiSEAM"),
     Family("mcnn", "mcnn.network:MCNN", scales=("",), kind="density"),
     Family("density-lite", "density_lite.network:DensityLite", scales=("",), kind="density"),
+    Family("votenet", "votenet.detector:VoteNet", scales=("",), kind="points"),
+    Family("imvotenet", "imvotenet.detector:ImVoteNet", scales=("",), kind="points"),
 )
 
 
 def detector_names(kind: NetworkKind | None = None) -> tuple[str, ...]:
-    """Every name that `build` and `load_upstream` take; only those of one kind where it is given."""
-    families = (family for family in DETECTORS if kind in (None, family.kind))
-    return tuple(name for family in families for name in family.names())
+    """The names of one kind that `build` and `load_upstream` take; without a kind, of every network that
+    looks at pictures."""
+    kinds = PICTURE_KINDS if kind is None else (kind,)
+    return tuple(name for family in DETECTORS if family.kind in kinds for name in family.names())
 
 
 def find_family(detector: str) -> tuple[Family, str]:
@@ -70,7 +77,8 @@ def find_family(detector: str) -> tuple[Family, str]:
         for scale, name in zip(family.scales, family.names(), strict=True):
             if name == detector:
                 return family, scale
-    near = get_close_matches(str(detector).lower(), detector_names(), n=3, cutoff=0.5)
+    names = (*detector_names(), *detector_names("points"))
+    near = get_close_matches(str(detector).lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {_ranges()}"
     raise InputError(f"unknown detector {detector!r}: {hint}")
 

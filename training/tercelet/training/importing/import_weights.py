@@ -37,7 +37,8 @@ def import_weights(
     output: default is the file's stem with -checkpoint, in the current folder. classes: refuse weights with
     another number; None takes what the weights have. options: further ones of the detector that weights
     cannot tell, such as grid="xy". labels: class names, or a text file with one a line; None takes the
-    file's, or class_0, class_1, ... where it has none. A density network has no classes: give neither.
+    file's, then those that the mean sizes of a network of points mean, or class_0, class_1, ... where it has
+    none. A density network has no classes: give neither.
     licence: of the weights, where the file does not state it or you hold another. report: is given a line
     where class names had to be made up.
     Raises InputError or CheckFailedError; then nothing is left on disk.
@@ -55,6 +56,7 @@ def import_weights(
     # Torch takes a second or two to load; what is refused so far is refused without it.
     from tercelet.training.checkpoint import write_checkpoint
     from tercelet.training.detectors.density_net import DENSITY_LABELS, DensityNet
+    from tercelet.training.detectors.point_detector import PointDetector
     from tercelet.training.loading import load_upstream
 
     asked = dict(options or {}) | ({} if classes is None else {"classes": classes})
@@ -62,7 +64,10 @@ def import_weights(
         model = load_upstream(detector, upstream.state, **asked)
     except InputError as error:
         raise InputError(f"{path}: {error}{_note_on_levels(upstream.state)}") from error
-    names = DENSITY_LABELS if isinstance(model, DensityNet) else _labels(given, upstream, model.classes, path)
+    known = upstream.class_names
+    if isinstance(model, PointDetector) and known is None:
+        known = model.default_labels
+    names = DENSITY_LABELS if isinstance(model, DensityNet) else _labels(given, known, model.classes, path)
     write_checkpoint(
         output,
         model,
@@ -71,7 +76,7 @@ def import_weights(
         source=upstream.state,
         overwrite=overwrite,
     )
-    if report and given is None and upstream.class_names is None and family.kind == "detector":
+    if report and given is None and known is None and family.kind != "density":
         report(f"{path}: has no class names; made up {_span(names)}, give the right ones with --labels FILE")
     return output
 
@@ -110,9 +115,9 @@ def _note_on_levels(names: Iterable[str]) -> str:
 
 
 def _labels(
-    given: tuple[str, ...] | None, upstream: UpstreamWeights, classes: int, path: Path
+    given: tuple[str, ...] | None, known: tuple[str, ...] | None, classes: int, path: Path
 ) -> tuple[str, ...]:
-    names = next((n for n in (given, upstream.class_names) if n is not None), numbered_labels(classes))
+    names = next((n for n in (given, known) if n is not None), numbered_labels(classes))
     if len(names) != classes:
         origin = "the labels" if given else "the names in the file"
         raise InputError(

@@ -18,7 +18,7 @@ _MAX_GROWTH = 8
 _GROWTH_FLOOR = 1 << 20
 
 # Where a checkpoint keeps its model, the averaged weights first: they are the ones that were validated.
-MODEL_KEYS = ("ema", "ema_state_dict", "model", "state_dict")
+MODEL_KEYS = ("ema", "ema_state_dict", "model", "state_dict", "model_state_dict")
 
 
 def model_of(checkpoint: Any, *, where: str) -> Any:
