@@ -20,7 +20,7 @@ from tercelet.contract.scenes import synthetic_frame
 from tercelet.evaluation import synth_aerial
 from tercelet.runtime.command_line import main
 from tercelet.runtime.vision import VideoWriter, write_image
-from tercelet.training import read_weights
+from tercelet.training import build, read_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,6 +32,7 @@ def blocks(language: str) -> Iterator[str]:
 
 FRAMES = 5
 HAS_COMPILER = bool(shutil.which("cmake") and shutil.which("g++"))
+ROOMS = ("boxes.jsonl", "rooms-drawn")
 TRAINED = ("scenes-checkpoint/CARD.md", "tuned-checkpoint/predictions.png", "plots/confusion.png")
 AERIAL = ("aerial.jsonl", "aerial/flight.mp4", "plans/recall_cost.svg", "prepared", "drone/flight.mp4")
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
@@ -44,6 +45,7 @@ def fill(folder: Path) -> None:
         shutil.copy(real / "weights" / "yolov5n_v6.1-v7.0_official.pt", folder / "yolov5n.pt")
         state = read_weights(folder / "yolov5n.pt").state
         torch.save({"model": akconv_state_from_yolov5(state)}, folder / "akconv.pt")
+        shutil.copy(real / "weights" / "votenet_sunrgbd_v2_keras.h5", folder / "votenet.h5")
         shutil.copy(real / "coco" / "bus.jpg", folder / "bus.jpg")
         shutil.copytree(real / "coco" / "coco8", folder / "coco8")
         for path in folder.rglob("*"):
@@ -52,6 +54,7 @@ def fill(folder: Path) -> None:
         torch.save({"model": lively_detector("yolov5n").state_dict()}, folder / "yolov5n.pt")
         akconv = lively_detector("yolov5n-akconv-official")
         torch.save({"model": akconv.state_dict()}, folder / "akconv.pt")
+        torch.save({"state_dict": build("votenet").state_dict()}, folder / "votenet.h5")
         write_image(folder / "bus.jpg", synthetic_frame(0, height=540, width=405))
         for part in ("images", "labels"):
             (folder / "coco8" / part / "val").mkdir(parents=True)
@@ -81,6 +84,7 @@ def test_the_readme_shows_the_commands_that_matter() -> None:
         "bundle-aerial",
         "prepare visdrone",
         "synth aerial",
+        "synth rooms",
         "train",
     ):
         assert f"tercelet {verb}" in shown
@@ -107,6 +111,7 @@ def test_every_tercelet_command_and_the_python_of_the_readme_run_in_order(
         "wide-bundle",
         *AERIAL,
         *TRAINED,
+        *ROOMS,
     ):
         assert Path(name).exists()
     assert all(Path(name).exists() for name in AERIAL)
