@@ -12,7 +12,6 @@ from tercelet.contract.artefact import read_manifest
 from tercelet.contract.box3d import SUNRGBD_CLASSES
 from tercelet.contract.errors import InputError
 from tercelet.contract.session import SessionOptions
-from tercelet.export import export
 from tercelet.runtime.command_line import main
 from tercelet.training import load_checkpoint, load_upstream, read_weights
 from tercelet.training.torch_session import open_session
@@ -50,12 +49,13 @@ def test_both_files_become_checkpoints_that_give_the_same_boxes(
             assert torch.equal(found, expected)
 
 
-def test_verbs_for_pictures_refuse_its_checkpoint(shared: Path, tmp_path: Path) -> None:
+def test_what_looks_at_pictures_refuses_its_checkpoint_and_says_what_to_do(
+    shared: Path, tmp_path: Path
+) -> None:
     from tercelet.training import import_weights
 
     weights = shared / "data" / "weights" / "votenet_sunrgbd_v2_keras.h5"
     output = import_weights(weights, detector="votenet", output=tmp_path / "checkpoint")
-    with pytest.raises(InputError, match="got votenet, which looks at clouds of points"):
+    wanted = "got votenet, which looks at clouds of points; tercelet export makes it a bundle"
+    with pytest.raises(InputError, match=wanted):
         open_session(output, read_manifest(output), SessionOptions())
-    with pytest.raises(InputError, match="got votenet, which looks at clouds of points"):
-        export(output, output=tmp_path / "bundle")

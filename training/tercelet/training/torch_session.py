@@ -74,7 +74,7 @@ def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> T
     if isinstance(detector, PointDetector):
         raise InputError(
             f"{folder}: expected the checkpoint of a detector of pictures, got {detector.detector}, which "
-            "looks at clouds of points; run it from Python (load_checkpoint)"
+            "looks at clouds of points; tercelet export makes it a bundle for tercelet run"
         )
     detector.check_size(manifest.preprocess.height, manifest.preprocess.width)
     return TorchSession(detector, manifest, device=options.device)
