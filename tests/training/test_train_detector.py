@@ -365,6 +365,7 @@ def test_an_interrupted_run_is_neither_overwritten_nor_mixed_up(squares: Path, t
     ("changes", "message"),
     [
         ({"detector": "density-lite"}, "expected a detector, got a density network"),
+        ({"detector": "votenet"}, "expected a detector of pictures, got one of clouds of points"),
         ({"detector": "yolo11"}, "did you mean"),
         ({"device": "tpu"}, "device: expected cpu or cuda"),
         ({"workers": -1}, "workers: expected 0 or more"),

@@ -174,6 +174,11 @@ def _started(
 
 def _check_request(detector: str, recipe: Recipe, *, device: str, workers: int, stored: str) -> None:
     family, _ = find_family(detector)
+    if family.kind == "points":
+        raise InputError(
+            f"{detector}: expected a detector of pictures, got one of clouds of points, which cannot be "
+            "trained here yet; tercelet import takes its weights"
+        )
     if family.kind != "detector":
         raise InputError(f"{detector}: expected a detector, got a density network; use train_density")
     if device not in ("cpu", "cuda"):
