@@ -14,6 +14,7 @@ from tercelet.contract.box3d import SUNRGBD_CLASSES
 from tercelet.contract.errors import CheckFailedError, InputError
 from tercelet.evaluation.datasets.sunrgbd import open_sunrgbd
 from tercelet.evaluation.datasets.sunrgbd_votenet import read_votes
+from tercelet.evaluation.synthetic import worker_processes
 from tercelet.evaluation.synthetic.rooms import room_view, room_workers, synth_rooms
 from tercelet.evaluation.synthetic.rooms.room_files import FOLDERS, RoomRequest
 from tercelet.runtime.clouds import read_cloud
@@ -149,7 +150,7 @@ def test_an_error_of_a_worker_and_its_death_reach_the_caller(
     requests = [RoomRequest(tmp_path, seed) for seed in range(2)]
     with pytest.raises(InputError, match=r"00000\d.jpg: cannot be written"):
         room_workers.write_rooms(requests, jobs=2, advance=lambda: None)  # there are no folders
-    monkeypatch.setattr(room_workers, "_PROGRAM", "import sys; sys.stdin.read(); sys.exit(9)")
+    monkeypatch.setattr(worker_processes, "_PROGRAM", "import sys; sys.stdin.read(); sys.exit(9)")
     with pytest.raises(CheckFailedError, match=r"ended with exit code 9 .*try --jobs 1"):
         room_workers.write_rooms(requests, jobs=2, advance=lambda: None)
 

@@ -22,6 +22,7 @@ from tercelet.evaluation.synthetic import (
     aerial_scene,
     frame_workers,
     preset_named,
+    worker_processes,
 )
 from tercelet.evaluation.synthetic.frame_files import FrameRequest, visdrone_lines
 from tercelet.evaluation.synthetic.ground import Ground
@@ -285,7 +286,7 @@ def test_an_error_of_a_worker_and_its_death_reach_the_caller(
     requests = [FrameRequest(tmp_path, seed, 96, 96, "jpg", NOTHING) for seed in range(2)]
     with pytest.raises(InputError, match=r"aerial_0000000\d.jpg: cannot be written"):
         frame_workers.write_frames(requests, jobs=2, advance=lambda: None)  # there are no folders
-    monkeypatch.setattr(frame_workers, "_PROGRAM", "import sys; sys.stdin.read(); sys.exit(9)")
+    monkeypatch.setattr(worker_processes, "_PROGRAM", "import sys; sys.stdin.read(); sys.exit(9)")
     with pytest.raises(CheckFailedError, match=r"ended with exit code 9 .*try --jobs 1"):
         frame_workers.write_frames(requests, jobs=2, advance=lambda: None)
 

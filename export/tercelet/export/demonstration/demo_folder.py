@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tercelet.contract.artefact import MANIFEST_NAME
 from tercelet.contract.errors import InputError
-from tercelet.evaluation.synthetic.synthesis import REQUEST_NAME
+from tercelet.evaluation.synthetic.requested_folder import REQUEST_NAME
 
 # What the two kinds of demo make first.
 CHECKPOINT = "checkpoint"

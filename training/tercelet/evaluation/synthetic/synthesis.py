@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tercelet.contract.errors import InputError
-from tercelet.contract.json_output import check_folder, check_json_place, write_json
+from tercelet.contract.json_output import check_json_place, write_json
 from tercelet.evaluation.datasets.visdrone_txt import VISDRONE_CATEGORIES
 from tercelet.evaluation.synthetic.frame_files import (
     ANNOTATIONS,
@@ -22,9 +21,9 @@ from tercelet.evaluation.synthetic.frame_files import (
     FrameTruth,
     PictureFormat,
     write_coco,
-    write_text,
 )
 from tercelet.evaluation.synthetic.frame_workers import write_frames
+from tercelet.evaluation.synthetic.requested_folder import open_requested_folder
 from tercelet.evaluation.synthetic.settings import (
     LARGEST_SIDE,
     SMALLEST_SIDE,
@@ -36,7 +35,6 @@ from tercelet.runtime.progress import Progress
 from tercelet.runtime.vision import require_opencv
 
 JOBS = 2
-REQUEST_NAME = "synthetic.json"
 _FORMATS: tuple[PictureFormat, ...] = ("jpg", "png")
 _QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -94,7 +92,7 @@ def synth_aerial(
     _check_options(count=count, seed=seed, format=format, jobs=jobs)
     folder = given_path(output, name="output")
     settings = chosen.settings if settings is None else settings
-    _open_folder(
+    open_requested_folder(
         folder,
         {
             "preset": preset,
@@ -105,6 +103,9 @@ def synth_aerial(
             "format": format,
             "settings": asdict(settings),
         },
+        made_by="tercelet synth aerial",
+        folders=(PICTURES, ANNOTATIONS),
+        stale=(COCO_NAME,),
     )
     requests = [
         FrameRequest(folder, number, width, height, format, settings) for number in range(seed, seed + count)
@@ -172,34 +173,6 @@ def _check_options(*, count: int, seed: int, format: str, jobs: int) -> None:
         raise InputError(f"format: expected one of {', '.join(_FORMATS)}, got {format!r}")
     if jobs < 1:
         raise InputError(f"jobs: expected at least 1 process, got {jobs}")
-
-
-def _open_folder(folder: Path, request: dict[str, Any]) -> None:
-    """Make the folders and note the request; InputError if something else lies there already.
-
-    A COCO file of an earlier run is taken away first: it must not stand beside frames that are half made.
-    """
-    text = json_text.dumps({"made_by": "tercelet synth aerial", **request}, indent=1) + "\n"
-    note = folder / REQUEST_NAME
-    entries = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    if note.is_file():
-        if note.read_text(encoding="utf-8", errors="replace") != text:
-            raise InputError(
-                f"{folder}: was made by another request, see {REQUEST_NAME} there; choose another -o, or "
-                "delete the folder"
-            )
-    elif entries:
-        raise InputError(
-            f"{folder}: expected a new or empty folder, got one with {entries[0]!r} in it; choose another -o"
-        )
-    check_folder(folder)
-    try:
-        for name in (PICTURES, ANNOTATIONS):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / COCO_NAME).unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror or error}") from error
-    write_text(note, text)
 
 
 def _counts(truths: Sequence[FrameTruth]) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 
 from tercelet.contract.box3d import SUNRGBD_CLASSES
 from tercelet.contract.errors import InputError
-from tercelet.contract.json_output import check_folder, check_json_place, write_json
+from tercelet.contract.json_output import check_json_place, write_json
 from tercelet.evaluation.datasets.sunrgbd_votenet import read_votenet_boxes
-from tercelet.evaluation.synthetic.frame_files import write_text
+from tercelet.evaluation.synthetic.requested_folder import open_requested_folder
 from tercelet.evaluation.synthetic.rooms.room_files import FOLDERS, RoomRequest
 from tercelet.evaluation.synthetic.rooms.room_workers import write_rooms
 from tercelet.evaluation.synthetic.rooms.view import LEAST_POINTS, POINTS
@@ -24,7 +23,6 @@ from tercelet.runtime.progress import Progress
 from tercelet.runtime.vision import require_opencv
 
 JOBS = 2
-REQUEST_NAME = "synthetic.json"
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,12 @@ def synth_rooms(
     require_opencv()
     _check_options(count=count, seed=seed, jobs=jobs)
     folder = given_path(output, name="output")
-    _open_folder(folder, {"seed": seed, "count": count, "points": POINTS, "least_points": LEAST_POINTS})
+    open_requested_folder(
+        folder,
+        {"seed": seed, "count": count, "points": POINTS, "least_points": LEAST_POINTS},
+        made_by="tercelet synth rooms",
+        folders=FOLDERS,
+    )
     requests = [RoomRequest(folder, number) for number in range(seed, seed + count)]
     missing = [request for request in requests if not request.last_file.is_file()]
     with Progress(count, "synth", silent=quiet) as progress:
@@ -122,30 +125,6 @@ def _check_options(*, count: int, seed: int, jobs: int) -> None:
         raise InputError(f"seed: expected rooms from 0 to 999999, got {seed} to {seed + count - 1}")
     if jobs < 1:
         raise InputError(f"jobs: expected at least 1 process, got {jobs}")
-
-
-def _open_folder(folder: Path, request: dict[str, Any]) -> None:
-    """Make the folders and note the request; InputError if something else lies there already."""
-    text = json_text.dumps({"made_by": "tercelet synth rooms", **request}, indent=1) + "\n"
-    note = folder / REQUEST_NAME
-    entries = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    if note.is_file():
-        if note.read_text(encoding="utf-8", errors="replace") != text:
-            raise InputError(
-                f"{folder}: was made by another request, see {REQUEST_NAME} there; choose another -o, or "
-                "delete the folder"
-            )
-    elif entries:
-        raise InputError(
-            f"{folder}: expected a new or empty folder, got one with {entries[0]!r} in it; choose another -o"
-        )
-    check_folder(folder)
-    try:
-        for name in FOLDERS:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror or error}") from error
-    write_text(note, text)
 
 
 def _counts(requests: Sequence[RoomRequest]) -> dict[str, int]:
