@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# Most tests use one core. TEST_PROCESSES=0 runs them in one process, as debuggers want it.
+TEST_PROCESSES ?= 2
+
 .PHONY: demo demo-weights test check coverage format clean
 
 demo: $(STAMP)
@@ -14,7 +17,7 @@ demo-weights: $(STAMP)
 	$(BIN)/python -m tercelet.export.demonstration.weights_recipe build/demo-weights
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not gpu" $(TEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_PROCESSES) --dist worksteal $(TEST_ARGS)
 
 # The part that runs on the device has to be covered by its own tests.
 coverage: $(STAMP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from tercelet.contract.manifest import Provenance
 from tercelet.export import export
 from tercelet.training.checkpoint import write_checkpoint
 
-torch.set_num_threads(2)
+# Beside other test processes each keeps to one core; waiting for a second one at every operator takes longer.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
