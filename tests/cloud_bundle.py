@@ -15,6 +15,7 @@ from tercelet.contract.manifest import (
     Golden,
     Manifest,
     Network,
+    PictureVotesRecord,
     Postprocess,
     Provenance,
     Target,
@@ -47,18 +48,25 @@ def room(count: int = 4000, *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).permutation(np.concatenate(parts)).astype(np.float32)
 
 
-def write_cloud_bundle(folder: Path, *, points: int = POINTS) -> Path:
+def write_cloud_bundle(
+    folder: Path, *, points: int = POINTS, votes: PictureVotesRecord | None = None
+) -> Path:
     """A graph that gives four proposals, whatever the cloud: 0 a table round the room's thing, 1 a chair
     where there are no points, 2 a weaker table in the same place, 3 a chair in the same place.
 
-    To the centre of 0 it adds a thousandth of the mean of all points, so that it has to read them.
+    To the centre of 0 it adds a thousandth of the mean of all points, so that it has to read them. votes: it
+    takes what a network with image votes does, and reads none of it.
     """
     folder.mkdir()
-    onnx.save(_model(points), folder / "model.onnx")
-    shapes = {"boxes": (1, 4, 7), "objectness": (1, 4), "class_scores": (1, 4, 2)}
+    inputs = {"points": (1, points, 4)}
+    if votes is not None:
+        inputs |= {"texture": (1, points, 3), "boxes": (1, votes.boxes, 6)}
+        inputs |= {"depth2img": (1, 3, 4), "picture": (1, 2, 3)}
+    onnx.save(_model(inputs), folder / "model.onnx")
+    shapes = {"proposals": (1, 4, 7), "objectness": (1, 4), "class_scores": (1, 4, 2)}
     network = Network(
         file="model.onnx",
-        inputs=(TensorRecord("points", "float32", (1, points, 4), "x, y, z, height in metres"),),
+        inputs=tuple(TensorRecord(name, "float32", shape, name) for name, shape in inputs.items()),
         outputs=tuple(TensorRecord(name, "float32", shape, name) for name, shape in shapes.items()),
         candidates=0,
         opset=17,
@@ -66,7 +74,7 @@ def write_cloud_bundle(folder: Path, *, points: int = POINTS) -> Path:
     )
     manifest = Manifest(
         kind="bundle",
-        detector=DetectorRecord("votenet"),
+        detector=DetectorRecord("votenet" if votes is None else "imvotenet"),
         labels=LABELS,
         preprocess=Preprocess(height=1, width=1),
         provenance=Provenance(source="made", sha256="0" * 64, format="none", licence="Apache-2.0"),
@@ -76,6 +84,7 @@ def write_cloud_bundle(folder: Path, *, points: int = POINTS) -> Path:
         postprocess=Postprocess(score_threshold=0.5, iou_threshold=0.25),
         target=Target("onnxruntime", "fp32"),
         cloud=CloudRecord(points=points),
+        picture_votes=votes,
     )
     manifest = finish_artefact(folder, manifest)
     write_golden(folder, manifest)
@@ -85,9 +94,10 @@ def write_cloud_bundle(folder: Path, *, points: int = POINTS) -> Path:
 def write_golden(folder: Path, manifest: Manifest) -> None:
     """Run the bundle once and store what it gave."""
     session = open_point_session(folder, manifest, SessionOptions(threads=1))
-    assert manifest.cloud is not None
-    points = np.random.default_rng(5).random((1, manifest.cloud.points, 4), dtype=np.float32)
-    write_point_golden(folder, points, session.run(points))
+    assert manifest.network is not None
+    generator = np.random.default_rng(5)
+    inputs = {item.name: generator.random(item.shape, dtype=np.float32) for item in manifest.network.inputs}
+    write_point_golden(folder, manifest, inputs, session.run(inputs))
     session.close()
     golden = Golden("golden.npy", tolerance_px=1e-3, tolerance_score=1e-3)
     finish_artefact(folder, Manifest(**{**vars(manifest), "golden": golden, "files": {}}))
@@ -101,7 +111,7 @@ def proposal_boxes() -> np.ndarray:
     return boxes[None]
 
 
-def _model(points: int) -> onnx.ModelProto:
+def _model(inputs: dict[str, tuple[int, ...]]) -> onnx.ModelProto:
     shift = np.zeros((1, 4, 7), np.float32)
     shift[0, 0, :3] = 1e-3
     constants = {
@@ -112,16 +122,16 @@ def _model(points: int) -> onnx.ModelProto:
         helper.make_node("ReduceMean", ["points"], ["mean"], axes=[1], keepdims=1),
         helper.make_node("Concat", ["mean", "zeros"], ["wide"], axis=2),
         helper.make_node("Mul", ["shift", "wide"], ["moved"]),
-        helper.make_node("Add", ["base", "moved"], ["boxes"]),
+        helper.make_node("Add", ["base", "moved"], ["proposals"]),
         helper.make_node("Identity", ["OBJECTNESS"], ["objectness"]),
         helper.make_node("Identity", ["CLASS_SCORES"], ["class_scores"]),
     ]
     graph = helper.make_graph(
         nodes,
         "cloud",
-        [helper.make_tensor_value_info("points", TensorProto.FLOAT, (1, points, 4))],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
         [
-            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, (1, 4, 7)),
+            helper.make_tensor_value_info("proposals", TensorProto.FLOAT, (1, 4, 7)),
             helper.make_tensor_value_info("objectness", TensorProto.FLOAT, (1, 4)),
             helper.make_tensor_value_info("class_scores", TensorProto.FLOAT, (1, 4, 2)),
         ],

@@ -88,7 +88,7 @@ def test_every_verb_of_the_project_loads() -> None:
     verbs = project["project"]["entry-points"]["tercelet.commands"]
     assert set(verbs) == {
         "import", "export", "build-ops", "run", "evaluate", "benchmark", "compare", "inspect", "doctor",
-        "demo", "prepare", "train", "synth", "bundle-aerial",
+        "demo", "prepare", "train", "synth", "bundle-aerial", "bundle-rgbd",
     }  # fmt: skip
     for module in verbs.values():
         loaded = import_module(module)

@@ -18,6 +18,7 @@ from tercelet.contract.manifest import (
     Manifest,
     Network,
     Parity,
+    PictureVotesRecord,
     Postprocess,
     Provenance,
     Target,
@@ -179,3 +180,51 @@ def test_a_bundle_of_clouds_without_a_part_is_none(part: str) -> None:
 def test_a_cloud_that_no_graph_takes_is_refused(cloud: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         manifest_from_json(edited(lambda d: d.update(cloud=cloud)), where="m")
+
+
+VOTES: dict[str, Any] = {"boxes": 100, "classes": ["chair", "sofa"]}
+
+
+def test_what_a_network_is_shown_of_the_picture_comes_back() -> None:
+    record = PictureVotesRecord(
+        boxes=100,
+        classes=("chair", "sofa"),
+        channels="RGB",
+        mean=(103.53, 116.28, 123.675),
+        scale=0.5,
+        detector="detector",
+        class_map={"couch": "sofa", "armchair": "chair", "bench": "sofa"},
+        score_threshold=0.3,
+        without_picture="without-picture",
+    )
+    made = replace(FULL, picture_votes=record)
+    assert manifest_from_json(json_from_manifest(made), where="m").picture_votes == record
+    plain = manifest_from_json(edited(lambda d: d.update(picture_votes=VOTES)), where="m").picture_votes
+    assert plain == PictureVotesRecord(boxes=100, classes=("chair", "sofa"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"boxes": 0}, "m: picture_votes: boxes: expected at least 1, got 0"),
+        ({"boxes": 1.5}, "picture_votes.boxes: expected an integer, got 1.5"),
+        ({"classes": []}, "picture_votes: classes: expected at least one, each once, got none"),
+        ({"classes": ["a", "a"]}, "classes: expected at least one, each once, got a, a"),
+        ({"channels": "GRB"}, 'picture_votes.channels: expected "BGR", "RGB", got "GRB"'),
+        ({"mean": [1.0, 2.0]}, r"mean: expected three numbers of 0 to 255, got \(1.0, 2.0\)"),
+        ({"mean": [1, 2, 256]}, "mean: expected three numbers of 0 to 255"),
+        ({"scale": 0}, "scale: expected a number above 0, got 0"),
+        ({"score_threshold": 1.1}, "score_threshold: expected 0 to 1, got 1.1"),
+        ({"class_map": []}, "picture_votes.class_map: expected an object, got a list"),
+        ({"class_map": {"couch": 1}}, "picture_votes.class_map.couch: expected a string, got 1"),
+        (
+            {"class_map": {"cot": "bed"}},
+            r"class_map: expected classes of the network \(chair, sofa\), got bed",
+        ),
+        ({"detector": "a", "without_picture": "a"}, "expected two subfolders, got a for both"),
+        ({"colour": 1}, "picture_votes.colour: unknown key"),
+    ],
+)
+def test_a_picture_that_no_network_is_shown_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        manifest_from_json(edited(lambda d: d.update(picture_votes={**VOTES, **change})), where="m")

@@ -99,8 +99,8 @@ def test_the_bundle_finds_in_real_rooms_what_the_reference_finds(
 ) -> None:
     reference, cloud = SCENES[scene]
     points = detector_points(read_cloud(sunrgbd / cloud).points, 20_000)
-    found = session.run(points[None])
-    again = session.run(points[None])
+    found = session.run({"points": points[None]})
+    again = session.run({"points": points[None]})
     assert all(np.array_equal(first, second) for first, second in zip(found, again, strict=True))
     boxes, objectness, class_scores = (part[0] for part in found)
     with np.load(sunrgbd / f"{reference}_raw.npz") as stored:

@@ -187,7 +187,7 @@ def test_fresh_processes_look_as_close_as_this_one(
 
 def test_a_fresh_process_that_fails_is_reported_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(
-        CheckFailedError, match=r"fresh process for 'memory_use' failed: .*nothing is there.*doctor"
+        CheckFailedError, match=r"fresh process for 'memory_use' failed: .*got nothing there.*doctor"
     ):
         measure_memory(tmp_path / "none", frame=tmp_path / "none.npy", options={})
 

@@ -92,6 +92,15 @@ def test_a_depth_picture_by_itself_is_refused_for_want_of_a_calibration(camera_f
         read_rgbd(RgbdFiles(camera_folder / "depth" / "000.png"))
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_picture_alone_is_refused_because_it_has_no_depth(tmp_path: Path, is_there: bool) -> None:
+    path = tmp_path / "room.jpg"
+    if is_there:
+        path.write_bytes(b"any")
+    with pytest.raises(InputError, match="a picture, which has no depth"):
+        read(path)
+
+
 def test_a_cloud_in_the_frame_of_a_camera_is_levelled_once_that_is_said(camera_folder: Path) -> None:
     frame = read(camera_folder, level="identity")
     x, y, z = frame.cloud.points.T

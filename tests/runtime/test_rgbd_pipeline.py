@@ -50,7 +50,8 @@ class FixedProposals:
         )
         self.seen: list[np.ndarray] = []
 
-    def run(self, points: np.ndarray) -> Proposals:
+    def run(self, inputs: dict[str, np.ndarray]) -> Proposals:
+        (points,) = inputs.values()
         self.seen.append(points)
         return self.answer
 

@@ -35,6 +35,8 @@ def test_both_files_become_checkpoints_that_give_the_same_boxes(
     assert main(["import", str(weights), "--detector", "votenet", "-o", str(output), *options]) == 0
     shown = capsys.readouterr()
     assert "points      20000 of a cloud" in shown.out
+    assert "rules       proposal_radius=0.8, proposal_samples=64" in shown.out
+    assert ("the file cannot tell" in shown.out) == name.endswith("safetensors")
     assert "made up" not in shown.err
     manifest = read_manifest(output)
     assert manifest.labels == SUNRGBD_CLASSES
@@ -52,6 +54,7 @@ def test_both_files_become_checkpoints_that_give_the_same_boxes(
 def test_what_looks_at_pictures_refuses_its_checkpoint_and_says_what_to_do(
     shared: Path, tmp_path: Path
 ) -> None:
+    from tercelet.runtime import run
     from tercelet.training import import_weights
 
     weights = shared / "data" / "weights" / "votenet_sunrgbd_v2_keras.h5"
@@ -59,3 +62,5 @@ def test_what_looks_at_pictures_refuses_its_checkpoint_and_says_what_to_do(
     wanted = "got votenet, which looks at clouds of points; tercelet export makes it a bundle"
     with pytest.raises(InputError, match=wanted):
         open_session(output, read_manifest(output), SessionOptions())
+    with pytest.raises(InputError, match="got the checkpoint of votenet, which looks at clouds .* export"):
+        run(output, [tmp_path / "room.npy"])

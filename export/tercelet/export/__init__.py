@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from tercelet.export.building_ops import build_ops
     from tercelet.export.demonstration import demo
     from tercelet.export.exporting import export
+    from tercelet.export.rgbd_bundle import bundle_rgbd
 
 _LAZY = {
     "bundle_aerial": "tercelet.export.aerial_bundle",
+    "bundle_rgbd": "tercelet.export.rgbd_bundle",
     "build_ops": "tercelet.export.building_ops",
     "demo": "tercelet.export.demonstration",
     "export": "tercelet.export.exporting",
 }
-__all__ = ["build_ops", "bundle_aerial", "demo", "export"]
+__all__ = ["build_ops", "bundle_aerial", "bundle_rgbd", "demo", "export"]
 
 
 def __getattr__(name: str) -> Any:

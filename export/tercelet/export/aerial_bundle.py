@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tercelet.contract.artefact import (
-    MANIFEST_NAME,
     check_output_free,
     finish_artefact,
     inside,
@@ -19,6 +17,7 @@ from tercelet.contract.artefact import (
 from tercelet.contract.errors import InputError
 from tercelet.contract.manifest import AerialRecord, Manifest, Postprocess
 from tercelet.contract.plan import PlanName
+from tercelet.export.copying import copy_bundle, copy_file
 from tercelet.runtime.opening import AERIAL_DETECTIONS, open_pipeline
 from tercelet.runtime.pipelines.aerial_options import AerialOptions
 from tercelet.runtime.pipelines.single import Overrides
@@ -73,7 +72,7 @@ def bundle_aerial(
             # Compared also where put_density_beside copies it, or where another one takes its place.
             file = verify_file(detector, manifest, name)
             if inner is None or not name.startswith(f"{inner}/"):
-                _copy(file, folder / name)
+                copy_file(file, folder / name)
         made = replace(manifest, pipeline="density_crops", aerial=record, postprocess=postprocess)
         if network is not None:
             made = put_density_beside(folder, made, network)
@@ -105,11 +104,8 @@ def finish_aerial(folder: Path, manifest: Manifest) -> Manifest:
 
 def put_density_beside(folder: Path, manifest: Manifest, density: str | Path) -> Manifest:
     """Copy a density bundle into the folder of a detector's, and the manifest that says so."""
-    beside = check_density_bundle(density)
-    target = folder / DENSITY_FOLDER
-    for name in beside.files:
-        _copy(verify_file(Path(density), beside, name), target / name)
-    _copy(Path(density) / MANIFEST_NAME, target / MANIFEST_NAME)
+    check_density_bundle(density)
+    copy_bundle(Path(density), folder / DENSITY_FOLDER)
     record = manifest.aerial or AerialRecord(evidence=("density",))
     return replace(
         manifest,
@@ -160,8 +156,3 @@ def _record(
 def _postprocess(manifest: Manifest, iou: float | None) -> Postprocess:
     general = Overrides(iou_threshold=iou).apply(manifest.postprocess or Postprocess())
     return replace(general, max_detections=max(general.max_detections, AERIAL_DETECTIONS))
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)

@@ -86,6 +86,7 @@ def export(
     gate_score: float | None = None,
     stored: Stored = "fp32",
     points: int | None = None,
+    boxes: int | None = None,
     overwrite: bool = False,
     report: Report | None = None,
 ) -> Path:
@@ -94,7 +95,7 @@ def export(
     A density network takes checkpoint, output, target, precision, size (multiples of what it needs), opset,
     frames, stored, overwrite and report; what concerns boxes and custom ops is refused. A detector of clouds
     takes checkpoint, output, target, precision, points, opset, op_form, inline_ops, frames (files of upright
-    clouds), stored, overwrite and report.
+    clouds), stored, overwrite and report, one with image votes boxes too.
 
     output: default is the checkpoint's name with -bundle. size: canvas side, or (height, width), in pixels,
     multiples of 32 (MultiSEAM at least 224); default as the checkpoint says. opset: 17 to 20; None takes
@@ -109,8 +110,9 @@ def export(
     a score that passes; None takes 1e-3 px and 1e-4, raised to four times torch's own rounding where that is
     larger. stored: "fp16" halves the file: large weights lie in it in half precision, arithmetic is as
     before; for checkpoints written so the graph stays within the gates, others are rounded, which the gates
-    seldom let pass. points: of a cloud, for a detector of clouds; None takes what it recommends. report: gets
-    each step. Raises InputError, or CheckFailedError above a gate; then nothing is left on disk.
+    seldom let pass. points: of a cloud, for a detector of clouds, at least 1000; None takes what it
+    recommends. boxes: of the picture, for a network with image votes; None takes 100. report: gets each step.
+     Raises InputError, or CheckFailedError above a gate; then nothing is left on disk.
     """
     checkpoint = Path(checkpoint)
     say = report or (lambda line: None)
@@ -128,11 +130,14 @@ def export(
             gate_px=gate_px is not None,
             gate_score=gate_score is not None,
         )
-        asked = PointRequest(points, opset, op_form, inline_ops, frames or (), stored)
+        asked = PointRequest(points, opset, op_form, inline_ops, frames or (), stored, boxes)
         output = check_output_free(output, kind="bundle", overwrite=overwrite)
         return export_points(detector, manifest, output, asked, overwrite=overwrite, say=say)
-    if points is not None:
-        raise InputError(f"{detector.detector}: points: it looks at pictures and takes none; leave it out")
+    for name, given in (("points", points), ("boxes", boxes)):
+        if given is not None:
+            raise InputError(
+                f"{detector.detector}: {name}: it looks at pictures and takes none; leave it out"
+            )
     preprocess = _canvas_for(manifest.preprocess, size)
     detector.check_size(preprocess.height, preprocess.width)
     output = check_output_free(output, kind="bundle", overwrite=overwrite)

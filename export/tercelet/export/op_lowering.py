@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper
@@ -29,16 +30,18 @@ from tercelet.runtime.backends.onnxruntime import Runner, open_runner
 LARGEST_OP_DIFFERENCE = 1e-4
 AUTO = "auto"
 _ELEMENTS = {"float32": onnx.TensorProto.FLOAT, "int32": onnx.TensorProto.INT32}
+# What a graph takes: its one input, or all of them by name.
+Inputs = NDArray[Any] | Mapping[str, NDArray[Any]]
 _ROUNDS = 5
 _WARM_UP = 2
 
 
-def lower_ops(path: Path, canvas: NDArray[Any], *, form: str = AUTO, inline: bool = False) -> Lowering | None:
+def lower_ops(path: Path, inputs: Inputs, *, form: str = AUTO, inline: bool = False) -> Lowering | None:
     """Give the custom ops of the graph at `path` their bodies, in place; None if it has no custom op.
 
     A form that was asked for, or inline, is then refused.
 
-    canvas: what the graph takes, such as (1, H, W, 3) uint8; forms are timed on it, every node is compared
+    inputs: what the graph takes, such as (1, H, W, 3) uint8; forms are timed on it, every node is compared
     with its reference. form: "auto" takes the quickest on this machine's ONNX Runtime, else a form of
     bodies_of. inline: replace the nodes by what is in their bodies, for tools that know no functions; no
     native kernel can then run.
@@ -55,9 +58,9 @@ def lower_ops(path: Path, canvas: NDArray[Any], *, form: str = AUTO, inline: boo
     if form != AUTO and form not in _forms(ops):
         raise InputError(f"op form: expected {AUTO}, {', '.join(_forms(ops))}, got {form!r}")
     models = {name: _with_bodies(model, ops, name) for name in (offered if form == AUTO else [form])}
-    milliseconds, engine = _times(models, canvas)
+    milliseconds, engine = _times(models, inputs)
     chosen = min(milliseconds, key=lambda name: milliseconds[name])
-    difference = _largest_difference(models[chosen], canvas)
+    difference = _largest_difference(models[chosen], inputs)
     if not difference <= LARGEST_OP_DIFFERENCE:
         raise CheckFailedError(
             f"custom ops as {chosen} differ from their reference by {difference:.3g} of the largest value, "
@@ -95,7 +98,7 @@ def _with_bodies(model: onnx.ModelProto, ops: Sequence[str], form: str) -> onnx.
     return copy
 
 
-def _times(models: Mapping[str, onnx.ModelProto], canvas: NDArray[Any]) -> tuple[dict[str, float], str]:
+def _times(models: Mapping[str, onnx.ModelProto], inputs: Inputs) -> tuple[dict[str, float], str]:
     """Median milliseconds of each model that the engine takes, measured in turn, and the engine's name.
 
     Raises CheckFailedError if it takes none.
@@ -117,14 +120,18 @@ def _times(models: Mapping[str, onnx.ModelProto], canvas: NDArray[Any]) -> tuple
     for round_number in range(_WARM_UP + _ROUNDS):
         for name, runner in runners.items():
             start = time.perf_counter()
-            runner.run({runner.inputs[0]: canvas})
+            runner.run(_by_name(runner, inputs))
             if round_number >= _WARM_UP:
                 spent[name].append(1e3 * (time.perf_counter() - start))
     return {name: round(statistics.median(values), 3) for name, values in spent.items()}, engine
 
 
+def _by_name(runner: Runner, inputs: Inputs) -> Mapping[str, NDArray[Any]]:
+    return {runner.inputs[0]: inputs} if isinstance(inputs, np.ndarray) else inputs
+
+
 def run_opened(
-    model: onnx.ModelProto, canvas: NDArray[Any]
+    model: onnx.ModelProto, inputs: Inputs
 ) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
     """The custom nodes of a model in their order, and the values in the engine of all that they read and
     write and of the model's outputs, by name."""
@@ -132,6 +139,7 @@ def run_opened(
     opened.CopyFrom(model)
     nodes = [node for node in opened.graph.node if node.domain == DOMAIN]
     constants = {item.name: onnx.numpy_helper.to_array(item) for item in opened.graph.initializer}
+    taken = {value.name for value in opened.graph.input}
     wanted = {
         name: _ELEMENTS[item.dtype]
         for node in nodes
@@ -140,7 +148,7 @@ def run_opened(
             (node.output, OPS[node.op_type].outputs),
         )
         for name, item in zip(names, operands, strict=True)
-        if name not in constants
+        if name not in constants and name not in taken
     }
     have = {value.name for value in opened.graph.output}
     for name, element in wanted.items():
@@ -148,13 +156,14 @@ def run_opened(
             opened.graph.output.append(helper.make_tensor_value_info(name, element, None))
     runner = open_runner(opened.SerializeToString())
     read = {name for node in nodes for name in node.input}
-    kept = {name: array for name, array in constants.items() if name in read}
-    return nodes, {**kept, **runner.run({runner.inputs[0]: canvas})}
+    given = _by_name(runner, inputs)
+    kept = {name: array for name, array in {**constants, **given}.items() if name in read}
+    return nodes, {**kept, **runner.run(given)}
 
 
-def _largest_difference(model: onnx.ModelProto, canvas: NDArray[Any]) -> float:
+def _largest_difference(model: onnx.ModelProto, inputs: Inputs) -> float:
     """Every custom node against its reference, on the inputs that it got in the engine."""
-    nodes, values = run_opened(model, canvas)
+    nodes, values = run_opened(model, inputs)
     worst = 0.0
     for node in nodes:
         expected = OPS[node.op_type].reference(*(values[name] for name in node.input), **attributes_of(node))

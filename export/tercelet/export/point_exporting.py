@@ -1,4 +1,8 @@
-"""Export of detectors of clouds: checkpoint in, bundle of pipeline `rgbd` out, compared with torch."""
+"""Export of detectors of clouds: checkpoint in, bundle of pipeline `rgbd` out, compared with torch.
+
+Of a network with image votes the bundle holds the part that looks at points, whatever 2D detector finds the
+boxes.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +11,37 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tercelet.contract.artefact import finish_artefact, new_artefact
+from tercelet.contract.box3d import SUNRGBD_CLASSES
 from tercelet.contract.errors import InputError
-from tercelet.contract.manifest import CloudRecord, Golden, Manifest, Postprocess, Target
+from tercelet.contract.manifest import (
+    CloudRecord,
+    Golden,
+    Manifest,
+    PictureVotesRecord,
+    Postprocess,
+    Target,
+)
 from tercelet.contract.session import SessionOptions
-from tercelet.export.onnx_from_points import onnx_from_points
+from tercelet.export.onnx_from_points import POINTS_NAME, onnx_from_points, point_tower
 from tercelet.export.op_lowering import inline_ops, lower_ops
 from tercelet.export.point_parity import check_point_parity
-from tercelet.ops.furthest_point_sample.cases import room_points
-from tercelet.runtime.clouds import checked_cloud, detector_points, read_cloud, refuse_camera_frame
+from tercelet.export.point_scenes import Scene, parity_scenes
+from tercelet.runtime.clouds import LEAST_POINTS
 from tercelet.runtime.golden import GOLDEN_FILE
 from tercelet.runtime.point_golden import write_point_golden
 from tercelet.runtime.rgbd_opening import open_point_session
 from tercelet.training.checkpoint import Stored
+from tercelet.training.detectors.faster_rcnn.detector import BGR_MEAN
+from tercelet.training.detectors.imvotenet.detector import ImVoteNet
 from tercelet.training.detectors.point_detector import PointDetector
-from tercelet.training.detectors.votenet.detector import VoteNet
 
 MODEL_FILE = "model.onnx"
-LEAST_CLOUDS = 3
+# As many as the 2D detector of the published network gives at most.
+DEFAULT_BOXES = 100
+MOST_BOXES = 1000
 # The golden pair must also hold on another CPU and another version of the engine: metres and radians, score.
 GOLDEN_BOX = 0.01
 GOLDEN_SCORE = 0.01
@@ -38,7 +51,7 @@ GOLDEN_SCORE = 0.01
 class PointRequest:
     """points: of a cloud; None takes what the network recommends. opset: None takes 18. op_form, inline_ops:
     see lower_ops. frames: files of upright clouds to compare on. stored: how large weights lie in the file,
-    "fp32" or "fp16"."""
+    "fp32" or "fp16". boxes: of the picture, for a network with image votes; None takes DEFAULT_BOXES."""
 
     points: int | None
     opset: int | None
@@ -46,6 +59,7 @@ class PointRequest:
     inline_ops: bool
     frames: Sequence[str | Path]
     stored: Stored = "fp32"
+    boxes: int | None = None
 
 
 def export_points(
@@ -59,35 +73,36 @@ def export_points(
 ) -> Path:
     """Write the bundle of a checkpoint's eval-mode detector of clouds; returns its folder.
 
-    Raises InputError for a detector that needs more than a cloud, and for clouds that cannot be read;
+    Raises InputError for what cannot be exported as asked, and for clouds that cannot be read;
     CheckFailedError where the graph differs from torch (point_parity); then nothing is left on disk.
     """
-    if not isinstance(detector, VoteNet):
-        raise InputError(
-            f"{source.detector.name}: expected a detector of clouds alone, such as votenet, got one that "
-            "needs a picture too; run it from Python (load_checkpoint)"
-        )
-    output, cloud = Path(output), CloudRecord(detector.points if request.points is None else request.points)
-    clouds = parity_clouds(request.frames, cloud)
-    say(f"exporting {source.detector.name} for clouds of {cloud.points} points")
+    output, cloud = Path(output), _cloud_record(detector, request.points)
+    votes = _votes_record(detector, request.boxes)
+    detector = point_tower(detector)
+    scenes = parity_scenes(request.frames, cloud, votes, name=POINTS_NAME)
+    boxes = "" if votes is None else f" and {votes.boxes} boxes of a picture"
+    say(f"exporting {source.detector.name} for clouds of {cloud.points} points{boxes}")
     with new_artefact(output, kind="bundle", overwrite=overwrite) as folder:
         path = folder / MODEL_FILE
-        network = onnx_from_points(detector, path, cloud=cloud, opset=request.opset, stored=request.stored)
-        lowering = lower_ops(path, clouds[0], form=request.op_form)
+        network = onnx_from_points(
+            detector, path, cloud=cloud, votes=votes, opset=request.opset, stored=request.stored
+        )
+        lowering = lower_ops(path, scenes[0], form=request.op_form)
         assert lowering is not None  # every detector of clouds samples points
         spent = ", ".join(f"{form} {spent:.0f} ms" for form, spent in lowering.milliseconds.items())
         say(f"custom ops {', '.join(lowering.forms)} equal their references ({spent} on {lowering.engine})")
-        say(f"comparing with torch on {len(clouds)} clouds")
-        parity = check_point_parity(detector, path, clouds)
+        say(f"comparing with torch on {len(scenes)} clouds")
+        parity = check_point_parity(detector, path, scenes)
         say(
             f"99.9 % of {parity.proposals} proposals within {parity.boxes_p999:.2g} m and "
             f"{parity.scores_p999:.2g} of score; torch alone would take {parity.changed} of "
-            f"{parity.decisions} indices otherwise"
+            f"{parity.decisions} decisions otherwise"
         )
         if request.inline_ops:  # the comparison needs the nodes
             inline_ops(path)
         manifest = replace(
             source,
+            detector=replace(source.detector, options=detector.options),
             kind="bundle",
             pipeline="rgbd",
             network=replace(network, ops=()) if request.inline_ops else network,
@@ -95,10 +110,11 @@ def export_points(
             postprocess=source.postprocess or Postprocess(),
             cloud=cloud,
             cloud_parity=parity,
+            picture_votes=votes,
             target=Target(backend="onnxruntime", precision="fp32", versions=_versions()),
             stored=None if request.stored == "fp32" else request.stored,
         )
-        _finish(folder, manifest, clouds[0])
+        _finish(folder, manifest, scenes[0])
     say(f"wrote {output}")
     return output
 
@@ -110,28 +126,42 @@ def refuse_picture_options(network: str, **given: bool) -> None:
             raise InputError(f"{network}: {name}: a detector of clouds has none; leave it out")
 
 
-def parity_clouds(frames: Sequence[str | Path], cloud: CloudRecord) -> list[NDArray[np.float32]]:
-    """Clouds (1, N, 4) to compare on, from files of upright clouds; rooms are drawn until there are three.
+def _cloud_record(detector: PointDetector, points: int | None) -> CloudRecord:
+    """InputError for clouds that no runtime would take."""
+    wanted = detector.points if points is None else points
+    if wanted < LEAST_POINTS:
+        raise InputError(
+            f"points: expected at least {LEAST_POINTS}, got {wanted}: the runtime takes no smaller cloud"
+            + ("; say how many with --points" if points is None else "")
+        )
+    return CloudRecord(wanted)
 
-    Raises InputError for a file that holds no cloud a detector could use.
+
+def _votes_record(detector: PointDetector, boxes: int | None) -> PictureVotesRecord | None:
+    """What a network with image votes is shown of the picture, as it was trained; None for another.
+
+    InputError for boxes that the network does not take.
     """
-    found = []
-    for frame in frames:
-        read = checked_cloud(read_cloud(frame))
-        refuse_camera_frame(read)
-        found.append(detector_points(read.points, cloud.points)[None])
-    for number in range(LEAST_CLOUDS - len(found)):
-        room = room_points(np.random.default_rng(number), (1, cloud.points))[0]
-        found.append(detector_points(room, cloud.points)[None])
-    return found
+    if not isinstance(detector, ImVoteNet):
+        if boxes is not None:
+            raise InputError(
+                f"{detector.detector}: boxes: it has no votes of a picture and takes none; leave it out"
+            )
+        return None
+    wanted = DEFAULT_BOXES if boxes is None else boxes
+    if not 1 <= wanted <= MOST_BOXES:
+        raise InputError(f"boxes: expected 1 to {MOST_BOXES}, got {wanted}")
+    return PictureVotesRecord(
+        boxes=wanted, classes=SUNRGBD_CLASSES, channels="BGR", mean=BGR_MEAN, scale=1 / 255
+    )
 
 
-def _finish(folder: Path, manifest: Manifest, cloud: NDArray[np.float32]) -> None:
+def _finish(folder: Path, manifest: Manifest, scene: Scene) -> None:
     """Write the golden pair, of the session that a runtime opens, and the complete manifest."""
     manifest = finish_artefact(folder, manifest)
     session = open_point_session(folder, manifest, SessionOptions())
     try:
-        write_point_golden(folder, cloud, session.run(cloud))
+        write_point_golden(folder, manifest, scene, session.run(scene))
     finally:
         session.close()
     golden = Golden(GOLDEN_FILE, tolerance_px=GOLDEN_BOX, tolerance_score=GOLDEN_SCORE)

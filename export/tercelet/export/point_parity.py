@@ -1,11 +1,12 @@
 """The exported graph of a detector of clouds against torch, proposal by proposal.
 
-Which points are sampled and which lie in a ball is decided by comparisons: the last bit of a vote can put
-another point into a ball and so change a proposal as a whole. Hence two steps. First every node that decides
-is compared with its reference on the inputs that it got in the engine, and must equal it (op_lowering). Then
-torch runs on the same cloud and is given the graph's decisions, in the order in which it asks for them: what
-is left is arithmetic, and every proposal has its counterpart. The points that torch would have decided on
-must be those of the graph to rounding, and how many decisions it would have taken otherwise is recorded.
+Which points are sampled, which lie in a ball and which votes a picture gives is decided by comparisons: the
+last bit of a vote can put another point into a ball and so change a proposal as a whole. Hence two steps.
+First every node that decides is compared with its reference on the inputs that it got in the engine, and must
+equal it (op_lowering). Then torch runs on the same inputs and is given the graph's decisions, in the order in
+which it asks for them: what is left is arithmetic, and every proposal has its counterpart. What torch would
+have decided on must be that of the graph to rounding, and how many decisions it would have taken otherwise is
+recorded.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tercelet.contract.errors import CheckFailedError
 from tercelet.contract.manifest import CloudParity
-from tercelet.export.onnx_from_points import OUTPUT_NAMES, CloudDetector
+from tercelet.export.onnx_from_points import CloudDetector, output_names
 from tercelet.export.op_lowering import run_opened
+from tercelet.export.point_scenes import Scene
 from tercelet.ops import OPS
 from tercelet.ops.bindings.onnx import attributes_of
 from tercelet.ops.bindings.torch import torch_op, torch_ops
-from tercelet.training.detectors.votenet.detector import VoteNet
+from tercelet.training.detectors.point_detector import PointDetector
 
 # Metres and radians, of numbers above 1 relative to the largest; what a fault causes is far larger.
 BOX_GATE = 1e-3
@@ -38,13 +40,14 @@ Floats = NDArray[np.float64]
 class _GivenDecisions(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Torch ops that decide give what the graph gave instead, one node a call.
 
-    nodes, values: as `run_opened` has them. decisions, changed: how many indices torch was given, and how
-    many it would have chosen otherwise. apart: largest difference of the points it would have decided on.
+    nodes, values: as `run_opened` has them. decisions, changed: how many indices and votes of a picture torch
+    was given, and how many it would have chosen otherwise. apart: largest difference of the numbers it would
+    have decided on.
     """
 
     def __init__(self, nodes: Sequence[onnx.NodeProto], values: dict[str, NDArray[Any]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._names = {torch_op(name): name for name in torch_ops() if _decides(name)}
+        self._names = {torch_op(name): name for name in torch_ops() if _decision_of(name) is not None}
         self._nodes = {name: [n for n in nodes if n.op_type == name] for name in self._names.values()}
         self._values = values
         self.decisions = self.changed = 0
@@ -64,34 +67,37 @@ class _GivenDecisions(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise CheckFailedError(f"{node.name or name}: expected {asked}, got {attributes_of(node)}")
         for points, read in zip(args, node.input, strict=False):
             self.apart = _worst(self.apart, points.numpy(), self._values[read])
-        given = torch.from_numpy(self._values[node.output[0]].copy())
-        self.decisions += given.numel()
-        self.changed += int((own != given).sum())
-        return given
+        given = tuple(torch.from_numpy(self._values[output].copy()) for output in node.output)
+        owned, place = own if isinstance(own, tuple) else (own,), _decision_of(name)
+        assert place is not None
+        self.decisions += given[place].numel()
+        self.changed += int((owned[place] != given[place]).sum())
+        return given if isinstance(own, tuple) else given[0]
 
     def unasked(self) -> list[str]:
         """Names of nodes that torch did not ask for."""
         return [name for name, nodes in self._nodes.items() if nodes]
 
 
-def check_point_parity(detector: VoteNet, model: Path, clouds: Sequence[NDArray[np.float32]]) -> CloudParity:
+def check_point_parity(detector: PointDetector, model: Path, scenes: Sequence[Scene]) -> CloudParity:
     """Compare a graph whose custom ops have bodies with its torch source; CheckFailedError above the gates.
 
-    clouds: each (1, N, 4) float32 as the graph takes it.
+    scenes: each what the graph takes, by name and in the order in which the detector takes it.
     """
     graph, reference = onnx.load(model), CloudDetector(detector).eval()
+    names = output_names(detector)
     boxes: list[Floats] = []
     scores: list[Floats] = []
     decisions = changed = 0
     apart = 0.0
-    for cloud in clouds:
-        nodes, values = run_opened(graph, cloud)
+    for scene in scenes:
+        nodes, values = run_opened(graph, scene)
         given = _GivenDecisions(nodes, values)
         with torch.no_grad(), given:
-            expected = [part.numpy() for part in reference(torch.from_numpy(cloud))]
+            expected = [part.numpy() for part in reference(*map(torch.from_numpy, scene.values()))]
         if given.unasked():
             raise CheckFailedError(f"the graph has nodes {', '.join(given.unasked())} that torch lacks")
-        difference, *rest = (_apart(values[n], e) for n, e in zip(OUTPUT_NAMES, expected, strict=True))
+        difference, *rest = (_apart(values[n], e) for n, e in zip(names, expected, strict=True))
         difference[..., 6] = np.minimum(difference[..., 6], np.abs(2 * np.pi - difference[..., 6]))
         boxes.append(difference.ravel() / max(1.0, float(np.abs(expected[0]).max())))
         scores.extend(part.ravel() for part in rest)
@@ -99,7 +105,7 @@ def check_point_parity(detector: VoteNet, model: Path, clouds: Sequence[NDArray[
         apart = max(apart, given.apart) if np.isfinite(given.apart) else np.inf
     parity = CloudParity(
         reference=f"torch {torch.__version__} float32",
-        clouds=len(clouds),
+        clouds=len(scenes),
         proposals=sum(len(part) for part in boxes) // 7,
         boxes_max=float(np.concatenate(boxes).max()),
         boxes_p999=float(np.percentile(np.concatenate(boxes), 99.9)),
@@ -125,8 +131,11 @@ def _check(parity: CloudParity) -> None:
         )
 
 
-def _decides(name: str) -> bool:
-    return any(item.dtype == "int32" for item in OPS[name].outputs)
+def _decision_of(name: str) -> int | None:
+    """The output of an op that says what was decided: indices, or which votes there are; None where an op
+    only computes."""
+    outputs = OPS[name].outputs
+    return next((i for i, item in enumerate(outputs) if item.dtype == "int32" or item.name == "mask"), None)
 
 
 def _apart(got: NDArray[Any], expected: NDArray[Any]) -> Floats:

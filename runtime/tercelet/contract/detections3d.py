@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tercelet.contract.detections import Detections
 from tercelet.contract.errors import InputError
 
 
@@ -39,7 +40,8 @@ class Detections3d:
     0..1. class_ids: (N,) int64, an index into labels. labels: the names of all classes of the detector.
     timing_ms: milliseconds by stage; empty where nothing was measured. upright: how the cloud came into that
     frame. points, taken: how many the cloud had, and how many the detector was shown. notes: in words, what
-    the detector did without.
+    the detector did without. picture_boxes: what a 2D detector found in the picture and the detector was
+    shown, in pixels; None where none looked.
     """
 
     boxes: NDArray[np.float32]
@@ -51,6 +53,7 @@ class Detections3d:
     points: int = 0
     taken: int = 0
     notes: tuple[str, ...] = ()
+    picture_boxes: Detections | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes)

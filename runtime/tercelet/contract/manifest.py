@@ -6,6 +6,7 @@ later version is found when it is read and not in flight. A part that a stage ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -199,15 +200,63 @@ class CloudRecord:
 
 
 @dataclass(frozen=True)
+class PictureVotesRecord:
+    """What a network of pipeline rgbd with image votes is shown of the picture.
+
+    boxes: K, as many in every run, rows without a box being zeros. channels, mean, scale: the pixel of a
+    point is (value of 0 to 255 - mean) * scale, channel by channel in that order. classes: names of the
+    numbers that say a box's class. detector: subfolder with a complete bundle of a 2D detector, None where
+    the bundle has none. class_map: label of that detector to one of classes; other labels give no votes.
+    score_threshold: boxes below it are not shown to the network. without_picture: subfolder with a complete
+    bundle for frames that have no picture or no calibration, None where the network gets those without a
+    vote.
+    """
+
+    boxes: int
+    classes: tuple[str, ...]
+    channels: Literal["BGR", "RGB"] = "BGR"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    scale: float = 1 / 255
+    detector: str | None = None
+    class_map: Mapping[str, str] = field(default_factory=dict)
+    score_threshold: float = 0.1
+    without_picture: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.boxes < 1:
+            raise InputError(f"boxes: expected at least 1, got {self.boxes}")
+        if len(self.mean) != 3 or not all(0 <= value <= 255 for value in self.mean):
+            raise InputError(f"mean: expected three numbers of 0 to 255, got {self.mean}")
+        if not 0 < self.scale < math.inf:
+            raise InputError(f"scale: expected a number above 0, got {self.scale}")
+        if not 0 <= self.score_threshold <= 1:
+            raise InputError(f"score_threshold: expected 0 to 1, got {self.score_threshold:g}")
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            raise InputError(
+                f"classes: expected at least one, each once, got {', '.join(self.classes) or 'none'}"
+            )
+        strange = sorted({name for name in self.class_map.values() if name not in self.classes})
+        if strange:
+            raise InputError(
+                f"class_map: expected classes of the network ({', '.join(self.classes)}), got "
+                f"{', '.join(strange)}"
+            )
+        if self.detector is not None and self.detector == self.without_picture:
+            raise InputError(
+                f"detector, without_picture: expected two subfolders, got {self.detector} for both"
+            )
+
+
+@dataclass(frozen=True)
 class CloudParity:
     """What export measured of a network of points, proposal by proposal, over all clouds.
 
-    The source was given what the graph's ops had decided: which points are sampled, and which lie in a ball.
-    decisions: how many indices that were; changed: how many it would have chosen otherwise, because of the
-    last bits of a vote. points_max: largest difference of a coordinate decided on, metres. boxes_*: largest
-    and 99.9th percentile difference of a box's number, in metres and radians, relative to the largest where
-    that is above 1. scores_*: the same of objectness and class scores. gate_box, gate_score: what points_max
-    and the 99.9th percentiles were allowed.
+    The source was given what the graph's ops had decided: which points are sampled, which lie in a ball, and
+    which votes a picture gives. decisions: how many that were; changed: how many it would have taken
+    otherwise, because of the last bits of a vote. points_max: largest difference of a number decided on,
+    metres. boxes_*: largest and 99.9th percentile difference of a box's number, in metres and radians,
+    relative to the largest where that is above 1. scores_*: the same of objectness and class scores.
+    gate_box, gate_score: what points_max and the 99.9th percentiles were allowed.
     """
 
     reference: str
@@ -285,6 +334,7 @@ class Manifest:
     aerial: AerialRecord | None = None
     cloud: CloudRecord | None = None
     cloud_parity: CloudParity | None = None
+    picture_votes: PictureVotesRecord | None = None
     stored: Literal["fp16"] | None = None
 
     def __post_init__(self) -> None:

@@ -46,3 +46,21 @@ def _draw_block(frame: NDArray[np.float32], rng: np.random.Generator) -> None:
     patch = frame[top:bottom, left:right]
     patch[distance <= 1.0] = color * 0.5
     patch[distance <= 0.8] = color
+
+
+def synthetic_room(index: int, *, points: int) -> NDArray[np.float32]:
+    """Room number `index`: (points, 3) float32 in the upright depth frame, metres, as a camera at the origin
+    that looks along y would see floor, walls and some boxes; the same for the same arguments everywhere."""
+    rng = np.random.Generator(np.random.PCG64(index))
+    floor, wall, back = -1.2, 2.2, 5.0
+    count = points // 3
+    parts = [rng.random((count, 3)) * (2 * wall, back - 1, 0) + (-wall, 1, floor)]
+    parts.append(rng.random((count, 3)) * (2 * wall, 0, 2.4) + (-wall, back, floor))
+    left = points - 2 * count
+    sizes = rng.uniform(0.4, 1.6, (6, 3)) * (1, 1, 0.6)
+    places = rng.uniform((-1.6, 1.8, floor), (1.6, 4.2, floor), (6, 3))
+    chosen = rng.integers(0, 6, left)
+    within = rng.random((left, 3)) - (0.5, 0.5, 0)
+    within[np.arange(left), rng.integers(0, 2, left)] = 0.5 * rng.choice((-1, 1), left)
+    parts.append(places[chosen] + within * sizes[chosen])
+    return np.asarray(rng.permutation(np.concatenate(parts)), np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -109,8 +109,9 @@ class PointSession(Protocol):
 
     backend: str
 
-    def run(self, points: NDArray[np.float32]) -> Proposals:
-        """points: (1, N, features) float32 as the manifest's cloud says; new arrays."""
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Proposals:
+        """inputs: by the names of the manifest's network.inputs, all of them; the first is the cloud
+        (1, N, features) float32 as the manifest's cloud says. New arrays."""
         ...
 
     def close(self) -> None:

@@ -58,7 +58,8 @@ def _line_from_settings(result: BenchmarkResult) -> str:
 
 def _block(bundle: BundleTimes, imports: StartCost | None) -> Iterator[str]:
     height, width = bundle.canvas
-    yield f"{bundle.name}: {bundle.detector} {height}x{width} {bundle.precision or ''}, {bundle.backend}"
+    size = f"{height}x{width}" if bundle.points is None else f"{bundle.points} points"
+    yield f"{bundle.name}: {bundle.detector} {size} {bundle.precision or ''}, {bundle.backend}"
     yield f"  {'ms':<12}" + "".join(f"{name:>9}" for name in _COLUMNS)
     yield _row("total", bundle.total_ms)
     for stage, times in bundle.stages_ms.items():

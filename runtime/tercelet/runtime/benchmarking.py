@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from tercelet.contract.artefact import read_manifest
 from tercelet.contract.errors import InputError
 from tercelet.contract.manifest import Manifest
 from tercelet.contract.plan import AerialReport, PlanName
-from tercelet.runtime.benchmark_frames import BenchmarkFrames, benchmark_frames
+from tercelet.runtime.benchmark_frames import benchmark_frames
 from tercelet.runtime.cold_start import REPEATS, Memory, StartCost, measure_memory, measure_starts
 from tercelet.runtime.fusion import FusionName
 from tercelet.runtime.given_path import given_path
@@ -32,6 +32,24 @@ from tercelet.runtime.progress import Progress
 ROUNDS = 10
 # Measured beside the stages, and kept with them.
 _WHOLES = ("total", "cpu")
+
+
+class Frames(Protocol):
+    """What a benchmark runs on: `BenchmarkFrames` of pictures, `BenchmarkRooms` of RGB-D."""
+
+    @property
+    def description(self) -> str:
+        """In a few words."""
+        ...
+
+    def take(self, index: int) -> tuple[Any, float | None]:
+        """Frame `index` as the pipeline takes it, and the milliseconds of reading it, None for one in
+        memory."""
+        ...
+
+    def first_file(self, folder: Path) -> Path:
+        """Where a fresh process finds the first frame; `folder` is there to write it into."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,8 @@ class BundleTimes:
     cpu_ms_per_frame counts every thread of the process. cold_start ends with the first detections, golden
     pair included; None if it was not asked for. detections_per_frame tells how much postprocess had to do.
     plan: how parts of a frame were chosen to be looked at again, inferences_per_frame: canvases that went
-    through the network, the full frame's included; None where only full frames are looked at.
+    through the network, the full frame's included; None where only full frames are looked at. points: of a
+    cloud, None for a detector of pictures, whose canvas it is otherwise.
     """
 
     name: str
@@ -73,6 +92,7 @@ class BundleTimes:
     memory: Memory
     plan: PlanName | None = None
     inferences_per_frame: float | None = None
+    points: int | None = None
 
 
 @dataclass(frozen=True)
@@ -146,17 +166,17 @@ def benchmark(
 ) -> BenchmarkResult:
     """Measure a bundle, and those of `against` in the same run.
 
-    images: pictures or folders, read from their files frame by frame; None for synthetic frames in memory,
-    of which nothing is read. frames, warmup: of each bundle. rounds: blocks that the frames are cut into, 10
-    or as many as there are frames. threads, spinning, device, and plan to object_size: as open_pipeline, the
-    same for every bundle. cold_start: start fresh processes too. progress: show it on stderr. Raises
-    InputError (an option, a bundle or a picture), CheckFailedError (a damaged bundle),
-    MissingDependencyError.
+    images: pictures or folders, for detectors of clouds clouds or folders of RGB-D frames, read from their
+    files frame by frame; None for synthetic frames or rooms in memory, of which nothing is read. frames,
+    warmup: of each bundle. rounds: blocks that the frames are cut into, 10 or as many as there are frames.
+    threads, spinning, device, and plan to object_size: as open_pipeline, the same for every bundle.
+    cold_start: start fresh processes too. progress: show it on stderr. Raises InputError (an option, a bundle
+    or a picture), CheckFailedError (a damaged bundle), MissingDependencyError.
     """
     rounds = _possible_rounds(frames, warmup, rounds)
-    feed = benchmark_frames(images)
     paths = [given_path(path, name="bundle") for path in (bundle, *against)]
     manifests = [read_manifest(path) for path in paths]
+    feed = _frames(images, paths, manifests)
     names = distinct_names(paths)
     if isinstance(evidence, str):
         evidence = (evidence,)
@@ -205,6 +225,23 @@ def benchmark(
     )
 
 
+def _frames(
+    images: str | Path | Sequence[str | Path] | None, paths: Sequence[Path], manifests: Sequence[Manifest]
+) -> Frames:
+    """What these bundles look at; InputError where some look at pictures and some at clouds."""
+    looks_at_clouds = [manifest.pipeline == "rgbd" for manifest in manifests]
+    if not any(looks_at_clouds):
+        return benchmark_frames(images)
+    if not all(looks_at_clouds):
+        other = paths[looks_at_clouds.index(False)]
+        raise InputError(
+            f"{other}: expected a bundle that looks at clouds as the others do; measure it alone"
+        )
+    from tercelet.runtime.benchmark_rooms import benchmark_rooms  # which pictures need not pay for
+
+    return benchmark_rooms(images)
+
+
 def schedule(bundles: int, *, frames: int, rounds: int) -> Iterator[tuple[int, range]]:
     """The order of the blocks: number of the bundle and its frames, the same frames for all in a round.
 
@@ -248,7 +285,7 @@ def _possible_rounds(frames: int, warmup: int, rounds: int | None) -> int:
 
 def _measure(
     detectors: Sequence[Pipeline],
-    feed: BenchmarkFrames,
+    feed: Frames,
     *,
     frames: int,
     warmup: int,
@@ -270,7 +307,7 @@ def _measure(
 
 def _measure_block(
     detect: Pipeline,
-    feed: BenchmarkFrames,
+    feed: Frames,
     block: range,
     samples: _Samples,
     advance: Callable[[], None],
@@ -283,8 +320,9 @@ def _measure_block(
         times.setdefault("total", []).append((perf_counter() - start) * 1e3)
         times.setdefault("cpu", []).append((process_time() - cpu) * 1e3)
         samples.detections += len(detections)
-        if detections.report is not None:
-            samples.reports.append(detections.report)
+        report = getattr(detections, "report", None)  # those of clouds have none
+        if report is not None:
+            samples.reports.append(report)
         stages = dict(detections.timing_ms) if read_ms is None else {"read": read_ms, **detections.timing_ms}
         for stage, value in stages.items():
             times.setdefault(stage, []).append(value)
@@ -295,7 +333,7 @@ def _measure_block(
 
 def _measure_processes(
     paths: Sequence[Path],
-    feed: BenchmarkFrames,
+    feed: Frames,
     *,
     options: dict[str, Any],
     cold_start: bool,
@@ -340,6 +378,7 @@ def _bundle_times(
         memory=memory,
         plan=reports[0].plan.name if reports else None,
         inferences_per_frame=sum(report.inferences for report in reports) / len(reports) if reports else None,
+        points=manifest.cloud.points if manifest.cloud else None,
     )
 
 

@@ -19,15 +19,16 @@ MEMORY_FRAMES = 3
 def first_result(bundle: str, frame: str, options: dict[str, Any]) -> dict[str, float]:
     """Open the bundle as users do, golden pair included, read the frame and detect once.
 
-    frame: an .npy file, or a picture. options: threads, spinning and device of open_pipeline. Returns `at`
-    and `cpu` in seconds: when the detections were there, and the CPU time of this process until then.
+    frame: an .npy file or a picture, for a detector of clouds a cloud or a folder of RGB-D. options: threads,
+    spinning and device of open_pipeline. Returns `at` and `cpu` in seconds: when the detections were there,
+    and the CPU time of this process until then.
     """
     from tercelet.runtime import vision
     from tercelet.runtime.opening import open_pipeline
 
     vision.limit_threads(options.get("threads"))
     with open_pipeline(bundle, **options) as detect:
-        detect(vision.read_image(frame))
+        detect(_taken(bundle, frame))
         return {"at": time.perf_counter(), "cpu": time.process_time()}
 
 
@@ -46,19 +47,31 @@ def memory_use(
     vision.limit_threads(options.get("threads"))
     for name in packages:
         importlib.import_module(name)
-    pixels = vision.read_image(frame)
+    taken = _taken(bundle, frame)
     before = resident_bytes()
     with open_pipeline(bundle, check_golden=False, **options) as detect:
         reset = reset_peak()
         loaded = resident_bytes()
         for _ in range(MEMORY_FRAMES):
-            detect(pixels)
+            detect(taken)
         peak = peak_bytes()
     return {
         "loaded": loaded,
         "model": _difference(loaded, before),
         "peak_above_loaded": _difference(peak, loaded) if reset else None,
     }
+
+
+def _taken(bundle: str, frame: str) -> Any:
+    """The frame as the bundle's pipeline takes it."""
+    from tercelet.contract.artefact import read_manifest
+    from tercelet.runtime import vision
+
+    if read_manifest(bundle).pipeline != "rgbd":
+        return vision.read_image(frame)
+    from tercelet.runtime.sources.rgbd import read_rgbd, rgbd_files
+
+    return read_rgbd(rgbd_files(frame)[0])
 
 
 def _difference(larger: int | None, smaller: int | None) -> int | None:

@@ -121,6 +121,10 @@ def _next_step(folder: Path, manifest: Manifest, *, ok: bool) -> str:
         return f"tercelet run DETECTOR PICTURE --density {place}"
     if manifest.pipeline == "density_crops":
         return f"tercelet run {place} VIDEO --save drawn"
+    if manifest.picture_votes is not None:
+        if manifest.picture_votes.detector is None:
+            return f"tercelet bundle-rgbd {place} DETECTOR puts a 2D detector beside it"
+        return f"tercelet run {place} FOLDER --save drawn"
     if manifest.pipeline == "rgbd":
         return f"tercelet run {place} CLOUD --save drawn"
     return f"tercelet run {place} PICTURE"

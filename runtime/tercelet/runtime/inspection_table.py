@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tercelet.contract.manifest import AerialRecord, CloudParity, CloudRecord, Manifest, Network
+from tercelet.contract.manifest import (
+    AerialRecord,
+    CloudParity,
+    CloudRecord,
+    Manifest,
+    Network,
+    PictureVotesRecord,
+)
 from tercelet.runtime.inspection import Inspection, density_beside
 from tercelet.runtime.printable import printable
 
@@ -63,11 +70,25 @@ def _text_from_cloud(record: CloudRecord) -> str:
     )
 
 
+def _text_from_picture_votes(record: PictureVotesRecord) -> str:
+    found = "no 2D detector beside it"
+    if record.detector is not None:
+        labels = ", ".join(record.class_map)
+        found = (
+            f"of the 2D detector in {record.detector}, from a score of {record.score_threshold:g}: {labels}"
+        )
+    return f"votes of up to {record.boxes} boxes, {found}" + (
+        ""
+        if record.without_picture is None
+        else f"; without a picture the network in {record.without_picture}"
+    )
+
+
 def _text_from_cloud_parity(parity: CloudParity) -> str:
     return (
         f"{parity.proposals} proposals of {parity.clouds} clouds against {parity.reference}: 99.9 % within "
         f"{parity.boxes_p999:.2g} m and {parity.scores_p999:.2g} of score, largest {parity.boxes_max:.2g} m "
-        f"and {parity.scores_max:.2g}, {parity.changed} of {parity.decisions} indices otherwise (gates "
+        f"and {parity.scores_max:.2g}, {parity.changed} of {parity.decisions} decisions otherwise (gates "
         f"{parity.gate_box:g} m, {parity.gate_score:g})"
     )
 
@@ -107,6 +128,8 @@ def _manifest_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
         )
     else:
         yield "cloud", _text_from_cloud(manifest.cloud)
+    if manifest.picture_votes:
+        yield "picture", _text_from_picture_votes(manifest.picture_votes)
     source = manifest.provenance
     yield "licence", source.licence or f"{_UNKNOWN}: find out before you ship it"
     yield "weights from", f"{source.source} ({source.format}), sha256 {source.sha256[:12]}"

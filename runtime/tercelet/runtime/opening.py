@@ -174,18 +174,21 @@ def open_single(
     iou_threshold: float | None = None,
     max_detections: int | None = None,
     class_agnostic: bool | None = None,
+    check_golden: bool = True,
+    options: SessionOptions | None = None,
 ) -> SinglePipeline:
     """The detector of a bundle or checkpoint alone on full frames, also where a bundle could look closer.
 
-    Options and errors as for `open_pipeline`.
+    options: of the engine, in place of threads. All others and errors as for `open_pipeline`.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
     overrides = Overrides(score_threshold, iou_threshold, max_detections, class_agnostic)
     postprocess = overrides.apply(manifest.postprocess or Postprocess())
-    session = open_session(folder, manifest, SessionOptions(threads=_checked_threads(threads)))
+    session = open_session(folder, manifest, options or SessionOptions(threads=_checked_threads(threads)))
     try:
-        run_golden_check(folder, manifest, session)
+        if check_golden:
+            run_golden_check(folder, manifest, session)
         return SinglePipeline(manifest, session, postprocess=postprocess)
     except BaseException:  # Ctrl-C too must release the engine; re-raised
         session.close()

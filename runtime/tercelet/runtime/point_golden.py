@@ -1,7 +1,8 @@
-"""The golden pair of a bundle of pipeline rgbd: one cloud and the proposals it must give."""
+"""The golden pair of a bundle of pipeline rgbd: one set of inputs and the proposals it must give."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,19 @@ Array = NDArray[Any]
 _MISSING_SHARE = 0.1
 
 
-def write_point_golden(folder: Path, points: NDArray[np.float32], proposals: Proposals) -> None:
-    """Store points (1, N, features) and their proposals as golden.npy in an artefact's folder."""
+def write_point_golden(
+    folder: Path, manifest: Manifest, inputs: Mapping[str, NDArray[np.float32]], proposals: Proposals
+) -> None:
+    """Store inputs by name and their proposals as golden.npy in an artefact's folder: the arrays one after
+    the other, in the order of the manifest's network.inputs and network.outputs."""
+    network, _ = manifest.cloud_parts()
     with (folder / GOLDEN_FILE).open("wb") as file:
-        for part in (points, *proposals):
+        for part in (*(inputs[item.name] for item in network.inputs), *proposals):
             np.save(file, part)
 
 
 def check_point_golden(folder: Path, manifest: Manifest, session: PointSession) -> None:
-    """Run the golden cloud; CheckFailedError if the engine does not compute what was exported.
+    """Run the golden pair; CheckFailedError if the engine does not compute what was exported.
 
     Raises InputError for a file that is no golden pair of this bundle.
     """
@@ -38,18 +43,21 @@ def check_point_golden(folder: Path, manifest: Manifest, session: PointSession) 
         return
     network, _ = manifest.cloud_parts()
     path = verify_file(folder, manifest, golden.file)
+    records = (*network.inputs, *network.outputs)
     try:
         with path.open("rb") as file:
-            points, *parts = (read_array(file, allow_pickle=False) for _ in range(4))
+            parts = [read_array(file, allow_pickle=False) for _ in records]
     except (OSError, ValueError, EOFError, MemoryError) as error:
         raise InputError(
             f"{path}: expected a golden pair written by tercelet export: {error}; export the bundle anew"
         ) from error
-    stated = [(item.dtype, tuple(item.shape)) for item in (*network.inputs[:1], *network.outputs)]
-    found = [(part.dtype.name, part.shape) for part in (points, *parts)]
+    stated = [(item.dtype, tuple(item.shape)) for item in records]
+    found = [(part.dtype.name, part.shape) for part in parts]
     if found != stated:
         raise InputError(f"{path}: expected a golden pair of {stated}, got {found}; export the bundle anew")
-    problem = first_difference(Proposals(*parts), session.run(points), golden)
+    inputs = {item.name: part for item, part in zip(network.inputs, parts, strict=False)}
+    expected = Proposals(*parts[len(inputs) :])
+    problem = first_difference(expected, session.run(inputs), golden)
     if problem:
         raise CheckFailedError(
             f"{folder}: {session.backend} does not reproduce the bundle's golden pair: {problem}; "

@@ -1,5 +1,6 @@
 """Oriented boxes for people to look at: in the picture, and from above among the points.
 
+What a 2D detector found in the picture has thin outlines there.
 Both show the same boxes in the colours of their classes. From above, a line in each box goes from its middle
 to the side that its yaw points at.
 """
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tercelet.contract.box3d import Floats, corners_of_boxes
+from tercelet.contract.detections import Detections
 from tercelet.contract.detections3d import Detections3d
 from tercelet.contract.labels import color_for
 from tercelet.runtime import vision
@@ -40,10 +42,25 @@ def draw_rgbd(frame: RgbdFrame, detections: Detections3d) -> Image:
     if frame.image is None:
         return above
     picture = frame.image
+    if detections.picture_boxes is not None:
+        picture = draw_picture_boxes(picture, detections.picture_boxes)
     if frame.depth2img is not None:
         picture = draw_boxes_3d(picture, detections, frame.depth2img)
     width = max(1, round(picture.shape[1] * above.shape[0] / picture.shape[0]))
     return np.hstack((vision.resize_to_see(picture, height=above.shape[0], width=width), above))
+
+
+def draw_picture_boxes(image: Image, boxes: Detections) -> Image:
+    """A copy of (H, W, 3) uint8 BGR with a thin outline of each box that a 2D detector found."""
+    picture = image.copy()
+    for (left, top, right, bottom), class_id in zip(boxes.boxes.tolist(), boxes.class_ids, strict=True):
+        corners = [
+            _pixel(np.array(corner))
+            for corner in ((left, top), (right, top), (right, bottom), (left, bottom))
+        ]
+        for start, stop in zip(corners, corners[1:] + corners[:1], strict=True):
+            vision.draw_line(picture, start, stop, color=color_for(int(class_id)), width=1)
+    return picture
 
 
 def draw_boxes_3d(image: Image, detections: Detections3d, depth2img: Matrix) -> Image:

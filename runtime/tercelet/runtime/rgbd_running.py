@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tercelet.contract.artefact import read_manifest
 from tercelet.contract.detections3d import Detections3d
@@ -22,6 +22,9 @@ from tercelet.runtime.rgbd_opening import refuse_picture_options
 from tercelet.runtime.running import RunListener, RunSummary, check_apart
 from tercelet.runtime.saving import DrawnResults
 from tercelet.runtime.sources.rgbd import RgbdFiles, RgbdFrame, RgbdOptions, read_rgbd, rgbd_files
+
+if TYPE_CHECKING:
+    from tercelet.runtime.rgbd_recording import RgbdRecording
 
 
 def run_rgbd(
@@ -42,6 +45,7 @@ def run_rgbd(
     native_ops: bool = True,
     seed: int | None = None,
     rgbd: RgbdOptions | None = None,
+    record: str | Path | None = None,
     stop: threading.Event | None = None,
     listener: RunListener | None = None,
 ) -> RunSummary:
@@ -50,6 +54,7 @@ def run_rgbd(
     sources: clouds (.npz with `pc`, .npy, .ply, .bin, .mat) and folders as `rgbd_files` takes them. rgbd: how
     to read them. of_pictures: options that say something of pictures alone: InputError naming the first one
     given. json: an object a frame, see `record_of_rgbd`. save: a drawn picture a frame, see `draw_rgbd`.
+    record: a file (.rrd) for the rerun viewer, with extra `viewer` installed.
     seed and all others: as for `open_pipeline`. A frame of several that cannot be read is reported to the
     listener and counted, and the run goes on; of a source of one frame, the first of the run, it is raised.
     """
@@ -61,7 +66,8 @@ def run_rgbd(
     paths = [given_path(source, name="source") for source in sources]
     found = [rgbd_files(path) for path in paths]
     files = [file for frames in found for frame in frames for file in _files_of(frame)]
-    check_apart(json, bundle, files)
+    for place in (json, record):
+        check_apart(place, bundle, files)
     with ExitStack() as stack:
         lines = None if json is None else ResultLines(json)
         drawn = None if save is None else DrawnResults(save, kept=files)
@@ -78,10 +84,11 @@ def run_rgbd(
             seed=seed,
         )
         detect = cast(RgbdPipeline, stack.enter_context(opened))
-        for output in (lines, drawn):
+        recording = None if record is None else _recording(record)
+        for output in (lines, drawn, recording):
             if output is not None:
                 stack.enter_context(output)
-        outputs = _Outputs(lines, drawn, listener or RunListener())
+        outputs = _Outputs(lines, drawn, recording, listener or RunListener())
         work = _Run(detect, outputs, rgbd or RgbdOptions(), limit, stop or threading.Event())
         for path, frames in zip(paths, found, strict=True):
             work.take(path, frames)
@@ -92,7 +99,9 @@ def record_of_rgbd(
     frame: RgbdFrame, detections: Detections3d, timing_ms: Mapping[str, float]
 ) -> dict[str, Any]:
     """The JSON-ready object of one frame. width, height: of the picture, null without one. points: how many
-    the cloud has, taken: how many the detector was shown. notes: what it did without."""
+    the cloud has, taken: how many the detector was shown. picture_boxes: what a 2D detector found in the
+    picture and the detector was shown, null where none looked. notes: what it did without."""
+    seen = detections.picture_boxes
     height, width = (None, None) if frame.image is None else frame.image.shape[:2]
     return {
         "source": frame.source,
@@ -100,6 +109,7 @@ def record_of_rgbd(
         "width": width,
         "height": height,
         "detections": list(detections.records()),
+        "picture_boxes": None if seen is None else list(seen.records()),
         "upright": detections.upright.record(),
         "points": detections.points,
         "taken": detections.taken,
@@ -108,12 +118,19 @@ def record_of_rgbd(
     }
 
 
+def _recording(path: str | Path) -> RgbdRecording:
+    from tercelet.runtime.rgbd_recording import RgbdRecording  # a second that most runs need not pay for
+
+    return RgbdRecording(path)
+
+
 @dataclass(frozen=True)
 class _Outputs:
     """Where results go."""
 
     lines: ResultLines | None
     drawn: DrawnResults | None
+    recording: RgbdRecording | None
     listener: RunListener
 
 
@@ -185,6 +202,8 @@ class _Run:
         if self._outputs.drawn is not None:
             suffix = ".png" if image is None else image.suffix
             self._outputs.drawn.add_drawn(draw_rgbd(frame, detections), stem=stem, suffix=suffix)
+        if self._outputs.recording is not None:
+            self._outputs.recording.add(frame, detections)
         self._frames += 1
         self._detections += len(detections)
         for stage, value in timing.items():

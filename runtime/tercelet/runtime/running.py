@@ -106,14 +106,15 @@ def run(
     object_size: float | None = None,
     seed: int | None = None,
     rgbd: RgbdOptions | None = None,
+    record: str | Path | None = None,
     stop: threading.Event | None = None,
     listener: RunListener | None = None,
 ) -> RunSummary:
     """Run every frame of the sources through the bundle, one source after the other.
 
     With a bundle of pipeline rgbd see `tercelet.runtime.rgbd_running.run_rgbd`: sources are clouds and
-    folders of RGB-D frames, rgbd says how to read them, and options of pictures are refused; with any other
-    bundle seed and rgbd are.
+    folders of RGB-D frames, rgbd says how to read them, record names a recording for the rerun viewer, and
+    options of pictures are refused; with any other bundle seed, rgbd and record are.
 
     sources: pictures, folders, video files, camera indices ("0"), RTSP or HTTP addresses. json: file for one
     JSON object a line, "-" for stdout. save: folder for drawn pictures and videos; older files of the same
@@ -154,8 +155,14 @@ def run(
             native_ops=native_ops,
             seed=seed,
             rgbd=rgbd,
+            record=record,
             stop=stop,
             listener=listener,
+        )
+    if record is not None:
+        raise InputError(
+            f"record: expected with a detector of clouds only, got it with {folder}; leave it out, or write "
+            "pictures and videos with --save"
         )
     if rgbd is not None:
         raise InputError(
@@ -220,11 +227,17 @@ def _checked_kinds(sources: Sequence[str | Path], limit: int | None) -> list[Kin
 
 def _looks_at_clouds(folder: Path) -> bool:
     """Whether this is a bundle of pipeline rgbd; a folder that cannot be read is told of when it is opened,
-    after the sources."""
+    after the sources. InputError for a checkpoint of a network that looks at clouds, which cannot be run."""
     try:
-        return read_manifest(folder).pipeline == "rgbd"
+        manifest = read_manifest(folder)
     except InputError:
         return False
+    if manifest.kind == "checkpoint" and manifest.cloud is not None:
+        raise InputError(
+            f"{folder}: expected a bundle, got the checkpoint of {manifest.detector.name}, which looks at "
+            f"clouds of points: tercelet export {folder} makes one"
+        )
+    return manifest.pipeline == "rgbd"
 
 
 def check_apart(json: str | Path | None, bundle: Path, files: Sequence[Path]) -> None:

@@ -14,7 +14,14 @@ from safetensors.numpy import save_file
 
 from tercelet.contract.artefact import finish_artefact, new_artefact, read_manifest, verify_file
 from tercelet.contract.errors import CheckFailedError, InputError
-from tercelet.contract.manifest import DensityRecord, DetectorRecord, Manifest, Postprocess, Provenance
+from tercelet.contract.manifest import (
+    CloudRecord,
+    DensityRecord,
+    DetectorRecord,
+    Manifest,
+    Postprocess,
+    Provenance,
+)
 from tercelet.contract.preprocess import Preprocess
 from tercelet.training.detectors.density_net import DENSITY_LABELS, DensityNet
 from tercelet.training.detectors.detector import Detector
@@ -78,6 +85,7 @@ def write_checkpoint(
         files={},
         postprocess=_postprocess(detector),
         density=DensityRecord(detector.cell) if isinstance(detector, DensityNet) else None,
+        cloud=CloudRecord(detector.points) if isinstance(detector, PointDetector) else None,
         stored=None if stored == "fp32" else stored,
     )
     with new_artefact(output, kind="checkpoint", overwrite=overwrite) as folder:

@@ -65,7 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--points",
         type=int,
         metavar="N",
-        help="points of a cloud, for a detector of clouds (as it recommends)",
+        help="points of a cloud, for a detector of clouds, 1000 or more (as it recommends)",
+    )
+    parser.add_argument(
+        "--boxes",
+        type=int,
+        metavar="K",
+        help="boxes of the picture that a network with image votes is shown at most (100)",
     )
     parser.add_argument("--gate-px", type=float, help="99.9th percentile of boxes that passes, in pixels")
     parser.add_argument("--gate-score", type=float, help="99.9th percentile of scores that passes")
@@ -102,6 +108,7 @@ def execute(arguments: argparse.Namespace) -> int:
         gate_score=arguments.gate_score,
         stored=arguments.stored,
         points=arguments.points,
+        boxes=arguments.boxes,
         overwrite=arguments.overwrite,
         report=lambda line: print(line, file=sys.stderr),
     )
@@ -148,15 +155,25 @@ def _density_summary(output: Path, manifest: Manifest) -> str:
 
 
 def _cloud_summary(output: Path, manifest: Manifest) -> str:
-    cloud, parity, network = manifest.cloud, manifest.cloud_parity, manifest.network
+    cloud, parity, network, votes = (
+        manifest.cloud,
+        manifest.cloud_parity,
+        manifest.network,
+        manifest.picture_votes,
+    )
     assert cloud is not None
     assert parity is not None
     assert network is not None
     megabytes = (output / network.file).stat().st_size / 1e6
+    place = shlex.quote(str(output))
+    boxes, step = "", f"tercelet run {place} CLOUD"
+    if votes is not None:
+        boxes = f"{votes.boxes} boxes of a picture, "
+        step = f"tercelet bundle-rgbd {place} DETECTOR-BUNDLE puts a 2D detector beside it"
     return (
-        f"{output}: {manifest.detector.name}, clouds of {cloud.points} points, "
+        f"{output}: {manifest.detector.name}, clouds of {cloud.points} points, {boxes}"
         f"{len(manifest.labels)} classes, {megabytes:.1f} MB\n"
         f"equal to {parity.reference} on {parity.clouds} clouds within {parity.boxes_p999:.2g} m and "
         f"{parity.scores_p999:.2g} of score (99.9 %)\n"
-        f"next: tercelet run {shlex.quote(str(output))} CLOUD"
+        f"next: {step}"
     )

@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         nargs="+",
         metavar="SOURCE",
-        help="pictures or folders (default: synthetic frames in memory)",
+        help="pictures or folders, for detectors of clouds clouds or folders of RGB-D frames (default: "
+        "synthetic ones in memory)",
     )
     parser.add_argument("--frames", type=int, default=100, metavar="N", help="of each bundle (default 100)")
     parser.add_argument("--warmup", type=int, default=10, metavar="N", help="frames not counted (default 10)")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def add_rgbd_arguments(parser: argparse.ArgumentParser) -> None:
-    """The fields of `RgbdOptions`, and --seed of `tercelet.runtime.open_pipeline`."""
+    """The fields of `RgbdOptions`, and --seed and --record of `tercelet.runtime.run`."""
     group = parser.add_argument_group("clouds and RGB-D frames")
     group.add_argument(
         "--cloud-frame",
@@ -36,6 +36,11 @@ def add_rgbd_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--seed", type=int, metavar="N", help="draw points at random with it (evenly: always the same boxes)"
+    )
+    group.add_argument(
+        "--record",
+        metavar="FILE.rrd",
+        help="points, boxes and pictures for the rerun viewer (rerun FILE.rrd)",
     )
 
 

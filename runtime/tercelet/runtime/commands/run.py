@@ -88,6 +88,7 @@ def execute(arguments: argparse.Namespace) -> int:
             **aerial_options(arguments),
             seed=arguments.seed,
             rgbd=rgbd_options(arguments),
+            record=arguments.record,
             stop=stop,
             listener=console,
         )

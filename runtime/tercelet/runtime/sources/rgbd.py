@@ -39,6 +39,7 @@ from tercelet.runtime.vision import read_image
 
 CloudFrame = Literal["upright", "depth", "camera"]
 DepthFormat = Literal["millimetres", "sunrgbd"]
+_PICTURES = (".jpg", ".jpeg", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,11 @@ def rgbd_files(path: str | Path) -> tuple[RgbdFiles, ...]:
     cameras have it. Raises InputError that says what was looked for, for a missing calibration above all.
     """
     path = Path(path)
+    if path.suffix.lower() in _PICTURES:
+        raise InputError(
+            f"{path}: expected a cloud or a folder of RGB-D frames, got a picture, which has no depth: no "
+            "box in metres can be had of it alone; give its folder, or run a 2D detector on it"
+        )
     if path.is_file():
         return (RgbdFiles(depth=path),)
     if not path.is_dir():

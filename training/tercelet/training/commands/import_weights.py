@@ -16,6 +16,13 @@ from tercelet.training.commands.detector_options import options_from
 
 SUMMARY = "import upstream weights (.pt, .pth, .safetensors, .h5) without running what is in them"
 REQUIRES = (("torch", "train"), ("safetensors", "train"))
+_VOTENET_RULES = (
+    "proposal_radius",
+    "proposal_samples",
+    "proposal_sampling",
+    "normalised_votes",
+    "interpolation",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +82,17 @@ def _check_apart(place: Path, *, weights: Path, output: Path) -> None:
         raise InputError(f"--json {place}: expected a place beside {taken}; choose another name")
 
 
+def _rules(manifest: Manifest) -> list[tuple[str, str]]:
+    """What tells the variants of VoteNet apart and stands in no tensor's name or shape."""
+    options = manifest.detector.options
+    known = [f"{name}={options[name]}" for name in _VOTENET_RULES if name in options]
+    if not known:
+        return []
+    # Of a Keras file its own layers tell.
+    told = manifest.provenance.format == "hdf5"
+    return [("rules", ", ".join(known) + ("" if told else "; the file cannot tell, --option NAME=VALUE can"))]
+
+
 def _summary(output: Path, manifest: Manifest) -> str:
     facts = manifest.provenance
     names = ", ".join(manifest.labels[:3]) + (", ..." if len(manifest.labels) > 3 else "")
@@ -96,6 +114,7 @@ def _summary(output: Path, manifest: Manifest) -> str:
         )
         if points is None
         else ("points", f"{points} of a cloud"),
+        *_rules(manifest),
         ("date", facts.date or absent),
         ("licence", facts.licence or f"{absent}; say it with --licence"),
         ("made by", facts.producer or absent),
