@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tercelet.evaluation.confusion import ConfusionMatrix, confusion_matrix
     from tercelet.evaluation.datasets import Dataset, open_dataset
     from tercelet.evaluation.evaluating import evaluate
+    from tercelet.evaluation.evaluating_rooms import RoomEvaluation, evaluate_rooms
     from tercelet.evaluation.judging import evaluate_detections
     from tercelet.evaluation.matching import Matches, match_detections
     from tercelet.evaluation.parity import candidate_differences, summarise_differences
@@ -30,6 +31,9 @@ _LAZY = {
     "ComparisonResult": "tercelet.evaluation.comparing",
     "ConfusionMatrix": "tercelet.evaluation.confusion",
     "Dataset": "tercelet.evaluation.datasets",
+    "RoomEvaluation": "tercelet.evaluation.evaluating_rooms",
+    "evaluate_rooms": "tercelet.evaluation.evaluating_rooms",
+    "synth_rooms": "tercelet.evaluation.synthetic.rooms.room_synthesis",
     "EvaluationResult": "tercelet.evaluation.result",
     "Matches": "tercelet.evaluation.matching",
     "PlanComparison": "tercelet.evaluation.plan_result",
@@ -57,6 +61,7 @@ __all__ = [
     "Matches",
     "PlanComparison",
     "PrecisionRecall",
+    "RoomEvaluation",
     "SyntheticResult",
     "aerial_scene",
     "candidate_differences",
@@ -65,12 +70,14 @@ __all__ = [
     "evaluate",
     "evaluate_detections",
     "evaluate_plans",
+    "evaluate_rooms",
     "match_detections",
     "open_dataset",
     "precision_recall",
     "prepare_visdrone",
     "summarise_differences",
     "synth_aerial",
+    "synth_rooms",
 ]
 
 

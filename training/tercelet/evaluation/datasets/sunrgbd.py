@@ -20,7 +20,8 @@ def open_sunrgbd(
     yaw_sign: YawSign | None = None,
     limit: int | None = None,
 ) -> RoomDataset:
-    """Parse SUN RGB-D: VoteNet's folder of clouds, mmdetection3d's infos (.pkl, .json), or sunrgbd_trainval.
+    """Parse SUN RGB-D: VoteNet's folder of clouds, mmdetection3d's infos (.pkl, .json), sunrgbd_trainval, or
+    a folder that holds the latter.
 
     labels, split: sunrgbd_trainval only. yaw_sign: infos only. limit: only the first so many scenes. Raises
     InputError for a path that is none of the three.
@@ -30,6 +31,8 @@ def open_sunrgbd(
         raise InputError(f"limit: expected at least 1 scene, got {limit}")
     if path.is_file() and path.suffix.lower() in (".pkl", ".json"):
         return infos_dataset(path, yaw_sign=yaw_sign, limit=limit)
+    if (path / "sunrgbd_trainval" / "calib").is_dir():  # what synth rooms writes
+        path = path / "sunrgbd_trainval"
     if path.is_dir() and (path / "calib").is_dir():
         return trainval_dataset(path, labels=labels, split=split, limit=limit)
     if path.is_dir() and next(path.glob("*_pc.npz"), None) is not None:
