@@ -21,7 +21,7 @@ test: $(STAMP)
 
 # The part that runs on the device has to be covered by its own tests.
 coverage: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow and not gpu" --cov --cov-report= tests/contract tests/runtime
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" -n $(TEST_PROCESSES) --cov --cov-report= tests/contract tests/runtime
 	$(BIN)/coverage report --include='runtime/*' --fail-under=95
 
 check: $(STAMP)

@@ -1,13 +1,19 @@
-"""Furthest point sampling and ball query: native kernels, the bodies in standard operators, fpsample, scipy.
+"""Furthest point sampling, ball query, a whole VoteNet: native kernels, bodies, fpsample, scipy, torch.
 
     python benchmarks/bench_points.py --peer-python PEER/bin/python [--points 20000] [--centres 2048]
+    python benchmarks/bench_points.py --checkpoint CHECKPOINT --bundle BUNDLE [--source FRAME]
 
 PEER: an environment with fpsample and scipy. native: the kernels that tercelet build-ops builds. body: the op
 in standard operators, in ONNX Runtime. fpsample: its plain form, from point 0. fpsample buckets: its quickest
 exact form (bucket_fps_kdline_sampling, h 5), whose start is random. cKDTree: a tree, everything in each ball
 sorted by index, the first 64. Indices of all but fpsample buckets are compared with the numpy reference. All
 run in turn within a round, on one thread, so that what else the machine does hits all alike; the native
-kernels run five times a round, of which the median counts. Ratios are taken round by round.
+kernels run five times a round, of which the median counts. What is measured is the CPU's time, which on one
+thread is the clock's where the machine does nothing else. Ratios are taken round by round.
+
+CHECKPOINT: a votenet made by tercelet import. BUNDLE: its export. FRAME: what tercelet run takes, else a
+drawn room. torch: the checkpoint's network with the point operators of torch_tower.py; its indices are
+compared with those of the op kit, its boxes with the graph's.
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch_tower import SEARCHES, TorchTower, padded_share
 
 from tercelet.contract.op_spec import Array, Case
 from tercelet.export.op_conformance import feeds_of
@@ -33,10 +40,16 @@ from tercelet.ops import OPS
 from tercelet.ops.building import build_library
 from tercelet.ops.furthest_point_sample.cases import cloud_of
 from tercelet.runtime.backends.onnxruntime import open_runner
+from tercelet.runtime.clouds import detector_points
+from tercelet.runtime.sources.rgbd import read_rgbd, rgbd_files
 
 WORKER = Path(__file__).with_name("points_worker.py")
 NATIVE_RUNS = 5
 WARM_UP = 1
+EXACT_SEARCHES = ("sort", "topk")
+# Metres and radians. Rounding may tip a decision, and then another proposal stands in a place.
+SAME_BOX = 1e-3
+MOST_OTHER_BOXES = 0.02
 Way = Callable[[], tuple[float, Array | None]]
 
 
@@ -89,9 +102,9 @@ def ours(op: str, case: Case, library: Path | None) -> Way:
     def run() -> tuple[float, Array | None]:
         spent, outputs = [], {}
         for _ in range(NATIVE_RUNS if library else 1):
-            start = time.perf_counter()
+            start = time.process_time()
             outputs = runner.run(feeds)
-            spent.append(time.perf_counter() - start)
+            spent.append(time.process_time() - start)
         return float(np.median(spent)), outputs["index"][0]
 
     return run
@@ -131,18 +144,66 @@ def report(title: str, spent: Mapping[str, NDArray[np.float64]]) -> dict[str, An
     return result
 
 
-def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--peer-python", type=Path, required=True)
-    parser.add_argument("--points", type=int, default=20000)
-    parser.add_argument("--centres", type=int, default=2048)
-    parser.add_argument("--radius", type=float, default=0.2)
-    parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    library = build_library(report=print).path
+def cloud_from(source: Path | None, points: int) -> Array:
+    """(1, points, 4): x, y, z, height of a frame, or of a drawn room."""
+    if source is None:
+        return detector_points(cloud_of("benchmark", (1, points))[0], points)[None]
+    return detector_points(read_rgbd(rgbd_files(source)[0]).cloud.points, points)[None]
+
+
+def check_indices(tower: TorchTower, cloud: Array) -> None:
+    """Print how full the balls are; ends the program where torch's plain search finds other points."""
+    expected = tower.indices(cloud)
+    balls = [found for found in expected if found.ndim == 3]
+    print("slots that repeat the first hit: " + ", ".join(f"{padded_share(ball):.0%}" for ball in balls))
+    for search in SEARCHES:
+        pairs = zip(tower.indices(cloud, search), expected, strict=True)
+        differing = sum(int((got != wanted).sum()) for got, wanted in pairs)
+        print(f"torch, {search}: {differing} of {sum(found.size for found in expected)} indices differ")
+        if differing and search in EXACT_SEARCHES:
+            raise SystemExit("expected the indices of the op kit")
+
+
+def measure_tower(
+    checkpoint: Path, bundle: Path, cloud: Array, library: Path, rounds: int
+) -> dict[str, NDArray[np.float64]]:
+    """Milliseconds of every round; ends the program where boxes differ."""
+    tower = TorchTower(checkpoint, threads=1)
+    check_indices(tower, cloud)
+    model = (bundle / "model.onnx").read_bytes()
+    runners = {
+        "native": open_runner(model, library=library, threads=1),
+        "bodies": open_runner(model, threads=1),
+    }
+    outputs: dict[str, Array] = {}
+
+    def graph(name: str) -> float:
+        start = time.process_time()
+        outputs[name] = next(iter(runners[name].run({runners[name].inputs[0]: cloud}).values()))
+        return time.process_time() - start
+
+    def torch_way(search: str) -> float:
+        spent, (outputs[f"torch, {search}"], *_) = tower.run(cloud, search)
+        return spent
+
+    spent: dict[str, list[float]] = {}
+    for number in range(WARM_UP + rounds):
+        times = {"native": float(np.median([graph("native") for _ in range(NATIVE_RUNS)]))}
+        times["bodies"] = graph("bodies")
+        times |= {f"torch, {search}": torch_way(search) for search in SEARCHES}
+        if number >= WARM_UP:
+            for name, seconds in times.items():
+                spent.setdefault(name, []).append(1e3 * seconds)
+    for name in ("bodies", *(f"torch, {search}" for search in EXACT_SEARCHES)):
+        far = float((np.abs(outputs[name] - outputs["native"]).max(axis=2) > SAME_BOX).mean())
+        print(f"{name}: {far:.1%} of the boxes differ by more than {SAME_BOX} from the native graph's")
+        if far > MOST_OTHER_BOXES:
+            raise SystemExit("expected the same boxes")
+    return {name: np.asarray(values) for name, values in spent.items()}
+
+
+def against_peers(options: argparse.Namespace, library: Path) -> dict[str, Any]:
+    """Sampling and ball query."""
     xyz = cloud_of("benchmark", (1, options.points))
     request = {"count": options.centres, "radius": options.radius, "samples": options.samples}
     sampling = Case("", (xyz,), {"count": options.centres, "ties": "lowest"})
@@ -152,12 +213,11 @@ def main() -> None:
         "", (xyz, centre), {"radius": options.radius, "samples": options.samples, "min_radius": 0.0}
     )
     balls = OPS["BallQuery"].reference(*grouping.inputs, **grouping.attributes)
-    results: dict[str, Any] = {"settings": {key: str(value) for key, value in vars(options).items()}}
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         peer = Peer(options.peer_python.absolute(), xyz[0], centre[0], Path(folder))
         results["versions"] = peer.versions
-        print(", ".join(f"{name} {number}" for name, number in peer.versions.items()), end="; ")
-        print(f"{options.rounds} rounds, one thread, load average {os.getloadavg()[0]:.1f}")
+        print(", ".join(f"{name} {number}" for name, number in peer.versions.items()))
         ways = {
             "native": ours("FurthestPointSample", sampling, library),
             "body": ours("FurthestPointSample", sampling, None),
@@ -174,6 +234,36 @@ def main() -> None:
         title = f"ball query, {options.centres} balls of {options.radius} among {options.points}"
         results["balls"] = report(title, measure(ways, balls[0], options.rounds))
         peer.close()
+    return results
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--peer-python", type=Path)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--source", type=Path)
+    parser.add_argument("--points", type=int, default=20000)
+    parser.add_argument("--centres", type=int, default=2048)
+    parser.add_argument("--radius", type=float, default=0.2)
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.peer_python is None and options.checkpoint is None:
+        parser.error("expected --peer-python, or --checkpoint with --bundle")
+    if (options.checkpoint is None) != (options.bundle is None):
+        parser.error("--checkpoint and --bundle go together")
+    library = build_library(report=print).path
+    results: dict[str, Any] = {"settings": {key: str(value) for key, value in vars(options).items()}}
+    print(f"{options.rounds} rounds, one thread, load average {os.getloadavg()[0]:.1f}")
+    if options.checkpoint:
+        cloud = cloud_from(options.source, options.points)
+        spent = measure_tower(options.checkpoint, options.bundle, cloud, library, options.rounds)
+        results["tower"] = report(f"votenet on {options.points} points", spent)
+    if options.peer_python:
+        results |= against_peers(options, library)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

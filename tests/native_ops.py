@@ -53,7 +53,20 @@ def built_program(folder: Path, source: str, options: Sequence[object] = ()) -> 
     program = folder / Path(source).stem
     includes = [f"-I{path}" for path in (BINDINGS_FOLDER, OPS_FOLDER, folder / "generated")]
     warnings = ["-Wall", "-Wextra", "-Werror"]
-    run(["g++", "-std=c++17", "-O2", *warnings, *includes, NATIVE / source, "-o", program, *options])
+    run(
+        [
+            "g++",
+            "-std=c++17",
+            "-O2",
+            "-ffp-contract=off",
+            *warnings,
+            *includes,
+            NATIVE / source,
+            "-o",
+            program,
+            *options,
+        ]
+    )
     return program
 
 

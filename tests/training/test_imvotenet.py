@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tercelet.contract.errors import InputError
 from tercelet.runtime.boxes3d_selection import select_boxes
-from tercelet.training import build, load_upstream
+from tercelet.training import build, load_upstream, read_weights
 from tercelet.training.detectors.faster_rcnn.detector import BGR_MEAN, FasterRCNN
 from tercelet.training.detectors.imvotenet.detector import IMAGE_PARTS, ImVoteNet, TowerPredictions
 from tercelet.training.detectors.imvotenet.options import ImVoteNetOptions
@@ -377,3 +377,72 @@ def test_a_state_tells_its_options_and_both_stages_may_be_in_one() -> None:
     broken = {**second, "pts_bbox_head_joint.conv_pred.conv_reg.weight": torch.zeros(66, 128, 1)}
     with pytest.raises(InputError, match="2 \\+ C scores and 3 \\+ 2H \\+ 4C places"):
         ImVoteNet.options_from_state(broken)
+
+
+def facebook_state(shared: Path) -> dict[str, Tensor]:
+    """The names and shapes of facebookresearch/imvotenet: real weights of VoteNet in every tower, where the
+    joint one is as wide, and drawn ones where it is wider and in the image layers."""
+    file = shared / "data" / "weights" / "votenet_sunrgbd_v2_torchnames.safetensors"
+    state = dict(read_weights(file).state)
+    wider = {
+        "vgen.conv1.weight": (256, 512, 1),
+        "vgen.conv3.weight": (515, 256, 1),
+        "vgen.conv3.bias": (515,),
+    }
+    wider["pnet.vote_aggregation.mlp_module.layer0.conv.weight"] = (128, 515, 1, 1)
+    torch.manual_seed(0)
+    made = {name: value for name, value in state.items() if name.startswith("backbone_net.")}
+    for name, value in state.items():
+        if name.startswith(("vgen.", "pnet.")):
+            made |= {f"{tower}_{name}": value for tower in ("pc_only", "img_only")}
+            made[f"pc_img_{name}"] = torch.randn(wider[name]) if name in wider else value
+    for number, inputs in ((1, 18), (2, 256)):
+        made[f"image_mlp.img_feat_conv{number}.weight"] = torch.randn(256, inputs, 1)
+        made[f"image_mlp.img_feat_conv{number}.bias"] = torch.randn(256)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            made[f"image_mlp.img_feat_bn{number}.{part}"] = torch.rand(256)
+    return made
+
+
+def test_facebooks_names_are_taken_tower_by_tower(shared: Path) -> None:
+    state = facebook_state(shared)
+    network = load_upstream("imvotenet", state)
+    assert isinstance(network, ImVoteNet)
+    told = ("joint_hidden", "pixels", "image_branch", "classes", "yaw_bins")
+    assert [network.options[name] for name in told] == [256, "bgr_centred", False, 10, 12]
+    assert network.pixels == ("BGR", (128.0, 128.0, 128.0))
+    file = shared / "data" / "weights" / "votenet_sunrgbd_v2_torchnames.safetensors"
+    votenet = load_upstream("votenet", read_weights(file).state)
+    for tower in ("pts", "img"):
+        mine = network.get_submodule(f"pts_bbox_head_{tower}").state_dict()
+        for name, value in votenet.pts_bbox_head.state_dict().items():
+            assert torch.equal(mine[name], value), name
+    for name, value in votenet.pts_backbone.state_dict().items():
+        assert torch.equal(network.pts_backbone.state_dict()[name], value), name
+    joint = network.pts_bbox_head_joint.state_dict()
+    assert torch.equal(joint["vote_module.vote_conv.0.conv.weight"], state["pc_img_vgen.conv1.weight"])
+    # Rows in the order of mmdetection3d, bins of yaw the other way round, as VoteNet's own are put.
+    for name in ("conv_pred.conv_reg.weight", "conv_pred.conv_cls.bias"):
+        assert torch.equal(joint[name], votenet.pts_bbox_head.state_dict()[name]), name
+    mlp = network.img_mlp.mlp.state_dict()
+    assert torch.equal(mlp["layer1.bn.running_var"], state["image_mlp.img_feat_bn2.running_var"])
+    assert torch.equal(mlp["layer0.conv.weight"], state["image_mlp.img_feat_conv1.weight"])
+
+
+def test_facebooks_weights_of_other_cues_and_with_a_layer_missing_are_refused(shared: Path) -> None:
+    state = facebook_state(shared)
+    with pytest.raises(InputError, match="expected 18 cues a vote .* got a weight of .256, 19, 1."):
+        load_upstream("imvotenet", state | {"image_mlp.img_feat_conv1.weight": torch.zeros(256, 19, 1)})
+    del state["pc_img_pnet.bn1.weight"]
+    with pytest.raises(InputError, match="pts_bbox_head_joint.conv_pred.shared_convs.layer0.bn.weight"):
+        load_upstream("imvotenet", state)
+
+
+def test_the_first_joint_layer_and_pixels_are_options() -> None:
+    with torch.device("meta"):
+        network = ImVoteNet("imvotenet", "", ImVoteNetOptions(joint_hidden=256, image_branch=False))
+    assert network.pts_bbox_head_joint.vote_module.vote_conv[0].conv.out_channels == 256
+    with pytest.raises(InputError, match="pixels: expected bgr_mean or bgr_centred, got 'rgb'"):
+        ImVoteNetOptions(pixels="rgb")
+    with pytest.raises(InputError, match="joint_hidden: expected a whole number of at least 1, got 0"):
+        ImVoteNetOptions(joint_hidden=0)

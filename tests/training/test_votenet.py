@@ -166,6 +166,17 @@ def test_a_cloud_alone_and_in_a_batch_gives_the_same() -> None:
     assert torch.allclose(together.boxes[1:], alone.boxes, atol=1e-5)
 
 
+def test_fewer_neighbours_are_those_of_each_level() -> None:
+    network = build("votenet", neighbours=[16, 12, 8, 4])
+    assert [level.samples for level in network.pts_backbone.SA_modules] == [16, 12, 8, 4]
+    plain = build("votenet")
+    assert [level.samples for level in plain.pts_backbone.SA_modules] == [64, 32, 16, 16]
+    # What is around a point changes, no weight does.
+    assert {name: tensor.shape for name, tensor in network.state_dict().items()} == {
+        name: tensor.shape for name, tensor in plain.state_dict().items()
+    }
+
+
 def test_its_options_rebuild_it() -> None:
     made = build("votenet", classes=2, mean_sizes=[1, 1, 1, 2, 2, 2.5], yaw_bins=1, points=40_000)
     assert made.options["mean_sizes"] == [1.0, 1.0, 1.0, 2.0, 2.0, 2.5]
@@ -195,6 +206,8 @@ def test_its_probe_gives_finite_numbers() -> None:
         ({"interpolation": "nearest"}, "interpolation: expected distance or squared, got 'nearest'"),
         ({"ties": "highest"}, "ties: expected lowest or mmcv, got 'highest'"),
         ({"normalised_votes": 1}, "normalised_votes: expected true or false, got 1"),
+        ({"neighbours": (16, 16)}, "neighbours: expected 4 numbers, one a level, got .16, 16."),
+        ({"neighbours": (16, 16, 0, 8)}, "neighbours: expected a whole number of at least 1, got 0"),
         ({"radius": 1}, "votenet: expected options among classes, .* got 'radius'"),
     ],
 )

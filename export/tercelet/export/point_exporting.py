@@ -34,7 +34,6 @@ from tercelet.runtime.golden import GOLDEN_FILE
 from tercelet.runtime.point_golden import write_point_golden
 from tercelet.runtime.rgbd_opening import open_point_session
 from tercelet.training.checkpoint import Stored
-from tercelet.training.detectors.faster_rcnn.detector import BGR_MEAN
 from tercelet.training.detectors.imvotenet.detector import ImVoteNet
 from tercelet.training.detectors.point_detector import PointDetector
 
@@ -151,8 +150,9 @@ def _votes_record(detector: PointDetector, boxes: int | None) -> PictureVotesRec
     wanted = DEFAULT_BOXES if boxes is None else boxes
     if not 1 <= wanted <= MOST_BOXES:
         raise InputError(f"boxes: expected 1 to {MOST_BOXES}, got {wanted}")
+    channels, mean = detector.pixels
     return PictureVotesRecord(
-        boxes=wanted, classes=SUNRGBD_CLASSES, channels="BGR", mean=BGR_MEAN, scale=1 / 255
+        boxes=wanted, classes=SUNRGBD_CLASSES, channels=channels, mean=mean, scale=1 / 255
     )
 
 

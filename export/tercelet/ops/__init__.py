@@ -13,6 +13,7 @@ from tercelet.ops.akconv.spec import SPEC as _AKCONV
 from tercelet.ops.akconv_sample.spec import SPEC as _AKCONV_SAMPLE
 from tercelet.ops.ball_query.spec import SPEC as _BALL_QUERY
 from tercelet.ops.furthest_point_sample.spec import SPEC as _FURTHEST_POINT_SAMPLE
+from tercelet.ops.set_abstraction.spec import SPEC as _SET_ABSTRACTION
 from tercelet.ops.three_interpolate.spec import SPEC as _THREE_INTERPOLATE
 from tercelet.ops.vote_fusion.spec import SPEC as _VOTE_FUSION
 
@@ -23,6 +24,7 @@ _SPECS = (
     _BALL_QUERY,
     _THREE_INTERPOLATE,
     _VOTE_FUSION,
+    _SET_ABSTRACTION,
 )
 OPS: dict[str, OpSpec] = {spec.name: spec for spec in _SPECS}
 

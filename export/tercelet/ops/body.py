@@ -32,6 +32,10 @@ class Graph(Protocol):
         """A standard operator with several outputs."""
         ...
 
+    def reduced(self, name: str, value: str, axis: int) -> str:
+        """A reduction (ReduceMax, ...) over one axis, which is gone then."""
+        ...
+
     def loop(
         self,
         count: str,

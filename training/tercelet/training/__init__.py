@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tercelet.training.importing.import_weights import import_weights
     from tercelet.training.importing.weights import UpstreamWeights, read_weights
     from tercelet.training.loading import load_upstream
+    from tercelet.training.point_training.train_points import train_points
 
 _MODULE_OF = {
     "DETECTORS": "tercelet.training.detectors.families",
@@ -33,6 +34,7 @@ _MODULE_OF = {
     "round_checkpoint": "tercelet.training.checkpoint",
     "train_density": "tercelet.training.density_training.train_density",
     "train_detector": "tercelet.training.detector_training.train_detector",
+    "train_points": "tercelet.training.point_training.train_points",
     "write_checkpoint": "tercelet.training.checkpoint",
 }
 
@@ -50,6 +52,7 @@ __all__ = [
     "round_checkpoint",
     "train_density",
     "train_detector",
+    "train_points",
     "write_checkpoint",
 ]
 

@@ -305,9 +305,6 @@ static void run_rows(const Call& call, const Scratch& scratch, int64_t image, in
 
 }  // namespace TERCELET_SIMD
 
-#define TERCELET_JOIN(a, b) a##b
-#define TERCELET_VARIANT(simd) TERCELET_JOIN(variant_, simd)
-
 const Variant& TERCELET_VARIANT(TERCELET_SIMD)() {
   static constexpr Variant variant{TERCELET_SIMD::kLanes, TERCELET_SIMD::kBlock, TERCELET_SIMD::run_rows};
   return variant;

@@ -42,20 +42,7 @@ struct Variant {
   void (*find)(const Grid&, const Query&, uint64_t* marks, uint64_t* summary);
 };
 
-const Variant& variant_plain();
-#if defined(__x86_64__)
-const Variant& variant_avx2();
-const Variant& variant_avx512();
-#endif
-
-inline const Variant& variant_of(Simd simd) {
-#if defined(__x86_64__)
-  if (simd == Simd::avx512) return variant_avx512();
-  if (simd == Simd::avx2) return variant_avx2();
-#endif
-  (void)simd;
-  return variant_plain();
-}
+TERCELET_VARIANTS
 
 // The cell of a coordinate along an axis, from -2 to one beyond the last but one; NaN: -2. Points lie in 0 to cells - 1.
 inline int64_t cell_of(const Grid& grid, int axis, float value) {

@@ -81,9 +81,6 @@ static void find(const Grid& grid, const Query& query, uint64_t* points, uint64_
 
 }  // namespace TERCELET_SIMD
 
-#define TERCELET_JOIN(a, b) a##b
-#define TERCELET_VARIANT(simd) TERCELET_JOIN(variant_, simd)
-
 const Variant& TERCELET_VARIANT(TERCELET_SIMD)() {
   static constexpr Variant variant{TERCELET_SIMD::find};
   return variant;

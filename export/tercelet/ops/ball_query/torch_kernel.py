@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tercelet.contract.errors import InputError
 from tercelet.ops.ball_query.spec import SPEC
+from tercelet.ops.bindings.native_torch import runs_natively, torch_from_native
 
 # Distances at a time.
 _AT_ONCE = 1 << 22
@@ -23,6 +24,9 @@ def ball_query(xyz: Tensor, centre: Tensor, *, radius: float, samples: int, min_
     for name, points in (("xyz", xyz), ("centre", centre)):
         if points.dtype not in (torch.float32, torch.float64):
             raise InputError(f"BallQuery: {name}: expected float32, got {points.dtype}")
+    if runs_natively(xyz, centre):
+        attributes = {"radius": radius, "samples": samples, "min_radius": min_radius}
+        return torch_from_native(SPEC, (xyz, centre), attributes)[0]
     outer, inner = (
         torch.tensor(value, dtype=xyz.dtype, device=xyz.device).square() for value in (radius, min_radius)
     )

@@ -217,7 +217,8 @@ void run_call(Random& random, Prepared<Op>* call, uint64_t seed, Counts* counts)
   if (products_of(call->dims, call->attributes, call->shapes, Op::kInputs) > kMostProducts) return;
   for (int index = 0; index < Op::kInputs; ++index) {
     const OperandRule& rule = Op::kOperands[index];
-    call->inputs[index] = values_of(random, count_of(call->shapes[index]), rule.kind, rule.rank == 1);
+    const OperandKind kind = kind_drawn(call->dims, rule.kind);
+    call->inputs[index] = values_of(random, count_of(call->shapes[index]), kind, rule.rank == 1);
     call->in[index] = call->inputs[index].get();
   }
   Outputs<Op> plain(*call);

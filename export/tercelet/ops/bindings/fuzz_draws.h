@@ -165,6 +165,17 @@ void fit(Random& random, three_interpolate::Dims* d, three_interpolate::Attribut
   a->weighting = random.between(0, 1);
 }
 
+void fit(Random& random, set_abstraction::Dims* d, set_abstraction::Attributes* a) {
+  const auto channels = [&] { return random.one_in(3) ? random.between(1, 40) : 16 * random.between(1, 4); };
+  d->B = random.one_in(20) ? 0 : random.between(1, 2);
+  d->N = random.one_in(8) ? random.between(200, 700) : random.between(1, 60);
+  d->M = random.one_in(20) ? 0 : random.between(1, random.one_in(4) ? 90 : 20);
+  d->S = random.between(1, random.one_in(4) ? 40 : 8);
+  d->F = random.between(1, 20), d->K = 3 + d->F;
+  d->C = channels(), d->D = channels(), d->O = channels();
+  a->radius = 0.3f + random.uniform();
+}
+
 // What a call of the plain form costs, at most. For an op without such a function: the largest input after the second,
 // at every place of the second.
 template <class Dims, class Attributes>
@@ -187,6 +198,11 @@ int64_t products_of(const three_interpolate::Dims& d, const three_interpolate::A
   return d.B * d.n * (d.m + d.C);
 }
 
+int64_t products_of(const set_abstraction::Dims& d, const set_abstraction::Attributes&, const Shape*, int) {
+  const int64_t rows = d.B * d.M * d.S;  // operands are small by now
+  return rows > kMostProducts ? rows : rows * (d.C * d.K + d.D * d.C + d.O * d.D);
+}
+
 // Whether the sizes are those for which a quick form has a way of its own.
 template <class Dims>
 bool is_large(const Dims&, int64_t floats) {
@@ -195,7 +211,17 @@ bool is_large(const Dims&, int64_t floats) {
 
 bool is_large(const furthest_point_sample::Dims& d, int64_t) { return d.N > 1024; }
 bool is_large(const ball_query::Dims& d, int64_t) { return d.N > 4096; }
+bool is_large(const set_abstraction::Dims& d, int64_t) { return d.N > 240 || d.M > 32; }
 bool is_large(const three_interpolate::Dims& d, int64_t) { return d.n * d.m > 4096 && d.C > 16; }
+
+// What an operand is drawn like.
+template <class Dims>
+OperandKind kind_drawn(const Dims&, OperandKind kind) {
+  return kind;
+}
+
+// Its places enter sums of sums: huge ones overflow or not, depending on the order.
+OperandKind kind_drawn(const set_abstraction::Dims&, OperandKind kind) { return kind == kNumber ? kFeature : kind; }
 
 // The bits of a number that may be a float or an integer, whichever it was written as.
 int32_t bits_of(const float* number) {

@@ -22,6 +22,8 @@ from tercelet.ops import OPS
 from tercelet.ops.body import Body, Reference
 
 _SCHEMA_TYPES = {"int": "INT", "ints": "INTS", "float": "FLOAT", "string": "STRING"}
+# From this opset on reductions take their axes as an input.
+_AXES_ARE_INPUTS = 18
 _PROTO_TYPES = {
     "int": onnx.AttributeProto.INT,
     "ints": onnx.AttributeProto.INTS,
@@ -125,7 +127,7 @@ def function_of(spec: OpSpec, form: str, *, opset: int, variant: str) -> onnx.Fu
             f"{spec.name}: the body {form} needs opset {body.minimum_opset}, got {opset}; "
             "take a newer opset or another body"
         )
-    graph = _FunctionGraph(spec)
+    graph = _FunctionGraph(spec, opset)
     body.build(graph, variant)
     return helper.make_function(
         DOMAIN,
@@ -231,8 +233,8 @@ class _FunctionGraph:
     INT64 = int(onnx.TensorProto.INT64)
     INT32 = int(onnx.TensorProto.INT32)
 
-    def __init__(self, spec: OpSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: OpSpec, opset: int) -> None:
+        self.spec, self.opset = spec, opset
         self.nodes: list[onnx.NodeProto] = []
         self._written = self.nodes  # the list of the subgraph that is being built
         self._known: dict[Any, str] = {}
@@ -250,6 +252,11 @@ class _FunctionGraph:
                 node.attribute.append(self._referring(key, value.name))
         self._written.append(node)
         return outputs
+
+    def reduced(self, name: str, value: str, axis: int) -> str:
+        if self.opset < _AXES_ARE_INPUTS:
+            return self.op(name, value, axes=[axis], keepdims=0)
+        return self.op(name, value, self.integers([axis]), keepdims=0)
 
     def loop(
         self,

@@ -4,6 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+// For a cpu.h, behind its struct Variant: what its vectorised code has for each instruction set, and which of them is
+// for a Simd. The code, compiled once for each, defines its own with TERCELET_VARIANT(TERCELET_SIMD).
+#define TERCELET_JOIN(a, b) a##b
+#define TERCELET_VARIANT(simd) TERCELET_JOIN(variant_, simd)
+#if defined(__x86_64__)
+#define TERCELET_VARIANTS                                          \
+  const Variant& variant_plain();                                  \
+  const Variant& variant_avx2();                                   \
+  const Variant& variant_avx512();                                 \
+  inline const Variant& variant_of(Simd simd) {                    \
+    if (simd == Simd::avx512) return variant_avx512();             \
+    return simd == Simd::avx2 ? variant_avx2() : variant_plain();  \
+  }
+#else
+#define TERCELET_VARIANTS         \
+  const Variant& variant_plain(); \
+  inline const Variant& variant_of(Simd) { return variant_plain(); }
+#endif
+
 namespace tercelet {
 
 enum class Simd { plain, avx2, avx512 };  // plain is NEON on aarch64, SSE2 on x86-64

@@ -34,29 +34,16 @@ struct Memory {
   float *x, *y, *z, *nearest;                             // by place: bucket by bucket
   int32_t* rank;                                          // by place
   Boxes buckets, groups;
-  int32_t* first;                                         // by bucket: the rank of its furthest point, or unknown
-  int32_t *listed, *places, *order;                       // by point, while they are sorted
-  int32_t* start;                                         // by cell
+  int32_t* first;                                         // by bucket: the place of its furthest point, or unknown
+  int32_t *listed, *places;                               // by point, while they are sorted
+  int32_t *start, *curve;                                 // by cell
 };
 
 struct Variant {
   void (*sample)(const Cloud&, const Memory&);
 };
 
-const Variant& variant_plain();
-#if defined(__x86_64__)
-const Variant& variant_avx2();
-const Variant& variant_avx512();
-#endif
-
-inline const Variant& variant_of(Simd simd) {
-#if defined(__x86_64__)
-  if (simd == Simd::avx512) return variant_avx512();
-  if (simd == Simd::avx2) return variant_avx2();
-#endif
-  (void)simd;
-  return variant_plain();
-}
+TERCELET_VARIANTS
 
 // The box of all points has 2^bits cells along each axis: about as many as there are points, as those lie on surfaces.
 inline int bits_for(int64_t points) { return points > (1 << 18) ? 6 : points > (1 << 15) ? 5 : points > 1024 ? 4 : 3; }
@@ -85,7 +72,7 @@ class Fast {
     const int64_t places = rounded_up(cloud.points, kBucket), buckets = rounded_up(places / kBucket, kGroup);
     const int64_t groups = rounded_up(buckets / kGroup, kGroup);
     const int64_t cells = int64_t{1} << (3 * bits_for(cloud.points));
-    float* next = floats->at_least(6 * places + 8 * buckets + 7 * groups + cells);
+    float* next = floats->at_least(6 * places + 8 * buckets + 7 * groups + 2 * cells);
     const auto take = [&](int64_t count) {
       float* const taken = next;
       next += count;
@@ -97,8 +84,8 @@ class Fast {
     };
     Memory m{};
     m.x = take(places), m.y = take(places), m.z = take(places), m.nearest = take(places), m.rank = integers(places);
-    m.order = integers(places), m.start = integers(cells);
-    m.listed = reinterpret_cast<int32_t*>(m.nearest), m.places = m.rank;  // no longer needed once those are filled
+    m.places = integers(places), m.start = integers(cells), m.curve = integers(cells);
+    m.listed = reinterpret_cast<int32_t*>(m.nearest);  // no longer needed once those are filled
     m.buckets = boxes(buckets), m.groups = boxes(groups), m.first = integers(buckets);
     return m;
   }

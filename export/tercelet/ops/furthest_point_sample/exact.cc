@@ -20,7 +20,7 @@ using tercelet::TERCELET_SIMD::smallest_of;
 using tercelet::TERCELET_SIMD::store;
 using tercelet::TERCELET_SIMD::Vector;
 
-constexpr int32_t kUnknown = -1;  // rank of a bucket's furthest point: not looked for
+constexpr int32_t kUnknown = -1;  // place of a bucket's furthest point: not looked for
 static_assert(kBucket <= 64 && kBucket % kLanes == 0 && kGroup % kLanes == 0, "buckets must divide");
 
 // The key of kernel.h in 31 bits, in the same order, and back.
@@ -43,8 +43,28 @@ struct Ranks {
   }
 };
 
+static bool are_all_finite(const float* numbers, int64_t count) {
+  Vector rest{};
+  int64_t place = 0;
+  for (; place + kLanes <= count; place += kLanes) {
+    const Vector number = load(numbers + place);
+    rest += number - number;
+  }
+  float sum = 0.0f;
+  for (; place < count; ++place) sum += numbers[place] - numbers[place];
+  for (int lane = 0; lane < kLanes; ++lane) sum += rest[lane];
+  return sum == 0.0f;
+}
+
 // Finite points into m.x, m.y, m.z and m.listed, in the order of their index; how many.
 static int64_t list_finite(const Cloud& cloud, const Memory& m) {
+  if (are_all_finite(cloud.xyz, 3 * cloud.points)) {  // in loops that become vectors
+    for (int64_t k = 0; k < cloud.points; ++k) {
+      m.x[k] = cloud.xyz[3 * k], m.y[k] = cloud.xyz[3 * k + 1], m.z[k] = cloud.xyz[3 * k + 2];
+    }
+    for (int64_t k = 0; k < cloud.points; ++k) m.listed[k] = static_cast<int32_t>(k);
+    return cloud.points;
+  }
   int64_t count = 0;
   for (int64_t k = 0; k < cloud.points; ++k) {
     const float* const p = cloud.xyz + 3 * k;
@@ -101,8 +121,17 @@ static inline Integers place_on_curve(Integers x, Integers y, Integers z, int bi
   return place;
 }
 
-// m.places: where the listed points lie along the curve.
-static void find_places(const Memory& m, int64_t count, int bits) {
+// m.curve: where each cell lies along the curve; cells are counted x first.
+static void find_curve(const Memory& m, int bits) {
+  const int32_t mask = (1 << bits) - 1;
+  for (int32_t cell = 0; cell < 1 << (3 * bits); cell += kLanes) {
+    const Integers cells = lane_numbers() + cell;
+    store(m.curve + cell, place_on_curve(cells >> (2 * bits), cells >> bits & mask, cells & mask, bits));
+  }
+}
+
+// m.places: the cells of the listed points.
+static void find_cells(const Memory& m, int64_t count, int bits) {
   const float* const planes[3] = {m.x, m.y, m.z};
   float low[3], extent = 0.0f;
   for (int axis = 0; axis < 3; ++axis) {
@@ -113,22 +142,26 @@ static void find_places(const Memory& m, int64_t count, int bits) {
   const float scale = extent > 0.0f ? static_cast<float>(1 << bits) * 0.999f / extent : 0.0f;
   for (int64_t k = 0; k < count; k += kLanes) {
     const Integers x = cells_of(m.x + k, low[0], scale, bits), y = cells_of(m.y + k, low[1], scale, bits);
-    store(m.places + k, place_on_curve(x, y, cells_of(m.z + k, low[2], scale, bits), bits));
+    store(m.places + k, (x << bits | y) << bits | cells_of(m.z + k, low[2], scale, bits));
   }
 }
 
-// m.order: the listed points along the curve.
+// m.places: where each of the listed points comes along the curve.
 static void sort_by_place(const Memory& m, int64_t count, int bits) {
   const int64_t cells = int64_t{1} << (3 * bits);
   for (int64_t cell = 0; cell < cells; ++cell) m.start[cell] = 0;
-  for (int64_t k = 0; k < count; ++k) ++m.start[m.places[k]];
+  for (int64_t k = 0; k < count; ++k) {
+    const int32_t place = m.curve[m.places[k]];
+    m.places[k] = place;
+    ++m.start[place];
+  }
   int32_t end = 0;
   for (int64_t cell = 0; cell < cells; ++cell) {
     const int32_t own = m.start[cell];
     m.start[cell] = end;
     end += own;
   }
-  for (int64_t k = 0; k < count; ++k) m.order[m.start[m.places[k]]++] = m.listed[k];
+  for (int64_t k = 0; k < count; ++k) m.places[k] = m.start[m.places[k]]++;
 }
 
 // The boxes of every `size` points, or boxes, that lie one after the other. Those from `filled` to `count` are empty.
@@ -148,16 +181,20 @@ static void enclose(const float* const* low, const float* const* high, int64_t s
   }
 }
 
-// Points in the order of m.order into buckets; returns how many, padded to whole groups.
+// Points in the order of m.places into buckets; returns how many, padded to whole groups.
 static int64_t fill_buckets(const Cloud& cloud, const Memory& m, const Ranks& ranks, int64_t count) {
   const int64_t filled = (count + kBucket - 1) / kBucket, buckets = rounded_up(filled, kGroup);
-  for (int64_t place = 0; place < filled * kBucket; ++place) {
-    const bool is_real = place < count;
-    const int64_t index = m.order[is_real ? place : count - 1];  // padding repeats the last, and is never taken
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t index = m.listed[k], place = m.places[k];
     const float* const p = cloud.xyz + 3 * index;
     m.x[place] = p[0], m.y[place] = p[1], m.z[place] = p[2];
-    m.nearest[place] = is_real ? kFurthest : kExcluded;
-    m.rank[place] = is_real ? ranks.rank(index) : INT32_MAX;
+    m.rank[place] = ranks.rank(index);
+  }
+  for (int64_t place = 0; place < count; ++place) m.nearest[place] = kFurthest;
+  for (int64_t place = count; place < filled * kBucket; ++place) {  // padding repeats the last, and is never taken
+    m.x[place] = m.x[count - 1], m.y[place] = m.y[count - 1], m.z[place] = m.z[count - 1];
+    m.nearest[place] = kExcluded;
+    m.rank[place] = INT32_MAX;
   }
   const float* const planes[3] = {m.x, m.y, m.z};
   enclose(planes, planes, kBucket, filled, buckets, m.buckets);
@@ -175,23 +212,22 @@ static inline uint64_t equal_bits(const float* numbers, int64_t count, Vector wa
   return bits;
 }
 
-// The rank of the furthest point of a bucket.
+// The place of a bucket's furthest point: of several that with the first rank.
 static inline int32_t first_of(const Memory& m, int64_t bucket, Vector wanted) {
-  int32_t first = INT32_MAX;
-  for (uint64_t ties = equal_bits(m.nearest + bucket * kBucket, kBucket, wanted); ties != 0; ties &= ties - 1) {
-    const int32_t rank = m.rank[bucket * kBucket + __builtin_ctzll(ties)];
-    first = rank < first ? rank : first;
+  uint64_t ties = equal_bits(m.nearest + bucket * kBucket, kBucket, wanted);
+  int64_t first = bucket * kBucket + __builtin_ctzll(ties);
+  for (ties &= ties - 1; ties != 0; ties &= ties - 1) {
+    const int64_t place = bucket * kBucket + __builtin_ctzll(ties);
+    first = m.rank[place] < m.rank[first] ? place : first;
   }
-  return first;
+  return static_cast<int32_t>(first);
 }
 
-// The rank of the furthest point of all. That of a bucket is only looked for where the bucket may win.
-static inline __attribute__((always_inline)) int32_t furthest(const Memory& m, int64_t buckets) {
+// The place of the furthest point of all, now that the largest distance is known. That of a bucket is only looked for
+// where the bucket may win.
+static inline __attribute__((always_inline)) int32_t furthest(const Memory& m, int64_t buckets, Vector wanted) {
   const int64_t groups = buckets / kGroup;
-  Vector largest = all_of(kExcluded);
-  for (int64_t group = 0; group < groups; group += kLanes) largest = larger(load(m.groups.largest + group), largest);
-  const Vector wanted = all_of(largest_of(largest));
-  int32_t first = INT32_MAX;
+  int32_t first = kUnknown;
   for (int64_t start = 0; start < groups; start += 64) {
     uint64_t tied_groups = equal_bits(m.groups.largest + start, groups - start < 64 ? groups - start : 64, wanted);
     for (; tied_groups != 0; tied_groups &= tied_groups - 1) {
@@ -200,7 +236,7 @@ static inline __attribute__((always_inline)) int32_t furthest(const Memory& m, i
       for (; tied != 0; tied &= tied - 1) {
         const int64_t bucket = group * kGroup + __builtin_ctzll(tied);
         if (m.first[bucket] == kUnknown) m.first[bucket] = first_of(m, bucket, wanted);
-        first = m.first[bucket] < first ? m.first[bucket] : first;
+        if (first == kUnknown || m.rank[m.first[bucket]] < m.rank[first]) first = m.first[bucket];
       }
     }
   }
@@ -225,17 +261,21 @@ static inline float update_bucket(const Memory& m, int64_t bucket, const Point& 
   return largest_of(most);
 }
 
+// A bit for each of kLanes boxes in which the point may change something.
+static inline uint32_t near_bits(const Boxes& boxes, int64_t first, const Point& p) {
+  const Vector dx = larger(larger(load(boxes.low[0] + first) - p.x, p.x - load(boxes.high[0] + first)), Vector{});
+  const Vector dy = larger(larger(load(boxes.low[1] + first) - p.y, p.y - load(boxes.high[1] + first)), Vector{});
+  const Vector dz = larger(larger(load(boxes.low[2] + first) - p.z, p.z - load(boxes.high[2] + first)), Vector{});
+  // In the steps of squared_distance.
+  return bits_less((dx * dx + dy * dy) + dz * dz, load(boxes.largest + first));
+}
+
 // update(box), which returns the largest distance in it, for each of kLanes boxes in which the point may change
 // something; returns the largest distances. They leave as a whole vector: the next load would wait for single numbers.
 template <class Update>
 static inline Vector update_boxes(const Boxes& boxes, int64_t first, const Point& p, const Update& update) {
-  const Vector dx = larger(larger(load(boxes.low[0] + first) - p.x, p.x - load(boxes.high[0] + first)), Vector{});
-  const Vector dy = larger(larger(load(boxes.low[1] + first) - p.y, p.y - load(boxes.high[1] + first)), Vector{});
-  const Vector dz = larger(larger(load(boxes.low[2] + first) - p.z, p.z - load(boxes.high[2] + first)), Vector{});
   Vector largest = load(boxes.largest + first);
-  // In the steps of squared_distance.
-  uint32_t near = bits_less((dx * dx + dy * dy) + dz * dz, largest);
-  for (; near != 0; near &= near - 1) {
+  for (uint32_t near = near_bits(boxes, first, p); near != 0; near &= near - 1) {
     const int lane = __builtin_ctz(near);
     const float value = update(first + lane);
     largest = lane_numbers() == all_of(static_cast<int32_t>(lane)) ? all_of(value) : largest;
@@ -254,11 +294,23 @@ static inline __attribute__((always_inline)) float update_group(const Memory& m,
   return largest_of(largest);
 }
 
-static inline __attribute__((always_inline)) void take(const Memory& m, int64_t buckets, const float* p) {
-  const Point point{all_of(p[0]), all_of(p[1]), all_of(p[2])};
-  for (int64_t first = 0; first < buckets / kGroup; first += kLanes) {
-    update_boxes(m.groups, first, point, [&](int64_t group) { return update_group(m, group, point); });
+// Returns the largest distance that is left. One loop over all near groups: where it ends is hard to foretell.
+static inline __attribute__((always_inline)) float take(const Memory& m, int64_t buckets, int64_t place) {
+  const Point point{all_of(m.x[place]), all_of(m.y[place]), all_of(m.z[place])};
+  const int64_t groups = buckets / kGroup;
+  for (int64_t start = 0; start < groups; start += 64) {
+    uint64_t near = 0;
+    for (int64_t first = start; first < groups && first < start + 64; first += kLanes) {
+      near |= uint64_t{near_bits(m.groups, first, point)} << (first - start);
+    }
+    for (; near != 0; near &= near - 1) {
+      const int64_t group = start + __builtin_ctzll(near);
+      m.groups.largest[group] = update_group(m, group, point);
+    }
   }
+  Vector largest = all_of(kExcluded);
+  for (int64_t first = 0; first < groups; first += kLanes) largest = larger(load(m.groups.largest + first), largest);
+  return largest_of(largest);
 }
 
 static void sample(const Cloud& cloud, const Memory& memory) {
@@ -269,21 +321,20 @@ static void sample(const Cloud& cloud, const Memory& memory) {
     return;
   }
   const int bits = bits_for(cloud.points);
-  find_places(m, count, bits);
+  find_curve(m, bits);
+  find_cells(m, count, bits);
   sort_by_place(m, count, bits);
   const Ranks ranks(cloud.points, cloud.ties);
   const int64_t buckets = fill_buckets(cloud, m, ranks, count);
-  for (int64_t place = 0; place < cloud.count; ++place) {
-    const int64_t taken = ranks.index(furthest(m, buckets));
-    cloud.index[place] = static_cast<int32_t>(taken);
-    if (place + 1 < cloud.count) take(m, buckets, cloud.xyz + 3 * taken);
+  float largest = kFurthest;
+  for (int64_t number = 0; number < cloud.count; ++number) {
+    const int64_t place = furthest(m, buckets, all_of(largest));
+    cloud.index[number] = static_cast<int32_t>(ranks.index(m.rank[place]));
+    if (number + 1 < cloud.count) largest = take(m, buckets, place);
   }
 }
 
 }  // namespace TERCELET_SIMD
-
-#define TERCELET_JOIN(a, b) a##b
-#define TERCELET_VARIANT(simd) TERCELET_JOIN(variant_, simd)
 
 const Variant& TERCELET_VARIANT(TERCELET_SIMD)() {
   static constexpr Variant variant{TERCELET_SIMD::sample};

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tercelet.contract.errors import InputError
+from tercelet.ops.bindings.native_torch import runs_natively, torch_from_native
 from tercelet.ops.furthest_point_sample.spec import EXCLUDED, FURTHEST, SPEC, tie_order
 
 
@@ -18,6 +19,8 @@ def furthest_point_sample(xyz: Tensor, *, count: int, ties: str) -> Tensor:
     SPEC.bind((xyz.shape,), {"count": count, "ties": ties})
     if xyz.dtype not in (torch.float32, torch.float64):
         raise InputError(f"FurthestPointSample: xyz: expected float32, got {xyz.dtype}")
+    if runs_natively(xyz):
+        return torch_from_native(SPEC, (xyz,), {"count": count, "ties": ties})[0]
     order = torch.from_numpy(tie_order(xyz.shape[1], ties)).to(xyz.device)
     points = xyz.detach()[:, order]
     is_finite = points.isfinite().all(2)

@@ -34,20 +34,7 @@ struct Variant {
   void (*interpolate)(const Known&, const Query&);
 };
 
-const Variant& variant_plain();
-#if defined(__x86_64__)
-const Variant& variant_avx2();
-const Variant& variant_avx512();
-#endif
-
-inline const Variant& variant_of(Simd simd) {
-#if defined(__x86_64__)
-  if (simd == Simd::avx512) return variant_avx512();
-  if (simd == Simd::avx2) return variant_avx2();
-#endif
-  (void)simd;
-  return variant_plain();
-}
+TERCELET_VARIANTS
 
 class Fast {
  public:

@@ -82,9 +82,6 @@ static void interpolate(const Known& known, const Query& query) {
 
 }  // namespace TERCELET_SIMD
 
-#define TERCELET_JOIN(a, b) a##b
-#define TERCELET_VARIANT(simd) TERCELET_JOIN(variant_, simd)
-
 const Variant& TERCELET_VARIANT(TERCELET_SIMD)() {
   static constexpr Variant variant{TERCELET_SIMD::prepare, TERCELET_SIMD::interpolate};
   return variant;

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tercelet.ops.body import Body, Graph
-from tercelet.ops.vote_fusion.spec import CLASSES, NEAREST, ROWS, SINGULAR, SLOTS, TINY
+from tercelet.ops.vote_fusion.spec import CLASSES, FARTHEST, NEAREST, ROWS, SINGULAR, SLOTS, TINY
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def standard(g: Graph, variant: str) -> None:
     is_safe = variant == "safe"
     padding = g.op("ConstantOfShape", g.integers([SLOTS, 6]))
     boxes = g.op("Concat", "boxes", padding, axis=0)
-    view = _view_of(g, boxes)
+    view = _view_of(g, boxes, is_safe=is_safe)
     confidence = _column(g, boxes, 4)
     if is_safe:
         limited = g.op("Where", g.op("Less", confidence, g.float(1)), confidence, g.float(1))
@@ -80,7 +80,7 @@ def _columns(g: Graph) -> str:
     return g.op("Mul", count, g.integer(SLOTS))
 
 
-def _view_of(g: Graph, boxes: str) -> View:
+def _view_of(g: Graph, boxes: str, *, is_safe: bool) -> View:
     coordinates = [_column(g, "seeds", axis) for axis in range(3)]
     projected = []
     for row in range(3):
@@ -103,6 +103,10 @@ def _view_of(g: Graph, boxes: str) -> View:
         is_mirrored = g.op("Less", scale, g.float(0))
         low.append(g.op("Where", is_mirrored, second, first))
         high.append(g.op("Where", is_mirrored, first, second))
+        if is_safe:  # no pixel lies left of this
+            is_near = g.op("Greater", low[-1], g.float(-FARTHEST))
+            is_near = g.op("And", is_near, g.op("Less", high[-1], g.float(FARTHEST)))
+            high[-1] = g.op("Where", is_near, high[-1], g.float(-FARTHEST))
     return View(u, v, depth, (low[0], low[1]), (high[0], high[1]), *_inverse(g))
 
 

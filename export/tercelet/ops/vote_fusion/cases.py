@@ -162,7 +162,9 @@ def _huge(_: np.random.Generator, given: Inputs) -> None:
 
 def _broken_boxes(generator: np.random.Generator, given: Inputs) -> None:
     given.boxes[generator.random(given.boxes.shape) < 0.3] = np.nan
-    given.boxes[0, 2:4] = np.inf
+    given.boxes[0] = (20, 20, np.inf, np.inf, 0.9, 3)
+    given.boxes[1] = (-np.inf, 0, 500, 400, 0.8, 2)
+    given.boxes[2] = (-3e38, -3e38, 3e38, 3e38, 0.7, 1)
 
 
 def _behind(_: np.random.Generator, given: Inputs) -> None:

@@ -8,7 +8,7 @@ namespace vote_fusion {
 
 constexpr int64_t kParity = 1;  // index into the choices of the attribute mode
 constexpr int kSlots = 3, kClasses = 10, kRows = 18, kTextureRow = 15;
-constexpr float kNearest = 1e-3f, kTiny = 1e-6f, kSingular = 1e-5f;
+constexpr float kNearest = 1e-3f, kTiny = 1e-6f, kSingular = 1e-5f, kFarthest = 1e7f;
 
 // A box in pixels of the original picture, and what the detector says of it.
 struct Box {
@@ -110,6 +110,9 @@ struct Kernel {
     if (a.mode != kParity) {
       const float limited = row[4] < 1.0f ? row[4] : 1.0f;
       box.confidence = row[4] > 0.0f ? limited : 0.0f;
+      // No pixel lies left of this.
+      if (!(box.left > -kFarthest && box.right < kFarthest)) box.right = -kFarthest;
+      if (!(box.top > -kFarthest && box.bottom < kFarthest)) box.bottom = -kFarthest;
     }
     box.label = row[5];
     return box;

@@ -26,6 +26,8 @@ NEAREST = 1e-3
 TINY = 1e-6
 SINGULAR = 1e-5
 """Part of its terms that a determinant must exceed, in mode safe."""
+FARTHEST = 1e7
+"""Pixels from the origin within which the corners of a box must lie, in mode safe."""
 MOST_SEEDS = 1 << 20
 MOST_BOXES = 1 << 16
 Array = NDArray[np.float32]
@@ -51,6 +53,9 @@ def vote_fusion_reference(
         u, v, depth = _projected(seeds, depth2img)
         cofactors, determinant, is_invertible = _inverse(depth2img)
         lows, highs = _original_corners(boxes, picture)
+        if is_safe:
+            is_near = (lows > np.float32(-FARTHEST)) & (highs < np.float32(FARTHEST))
+            highs = np.where(is_near, highs, np.float32(-FARTHEST))
         confidence = np.where(boxes[:, 4] > 0, np.minimum(boxes[:, 4], 1), 0) if is_safe else boxes[:, 4]
         is_seen = _is_seen(u, v, depth, picture) & is_invertible if is_safe else np.ones(len(u), bool)
         is_in = is_seen[:, None] & _is_inside(u[:, None], v[:, None], lows.T, highs.T)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tercelet.contract.errors import InputError
-from tercelet.ops.vote_fusion.spec import CLASSES, NEAREST, ROWS, SINGULAR, SLOTS, SPEC, TINY
+from tercelet.ops.vote_fusion.spec import CLASSES, FARTHEST, NEAREST, ROWS, SINGULAR, SLOTS, SPEC, TINY
 
 
 def vote_fusion(
@@ -26,6 +26,8 @@ def vote_fusion(
         confidence = torch.where(confidence > 0, torch.where(confidence < 1, confidence, 1.0), 0.0)
     u, v, depth = _projected(seeds, depth2img)
     low, high = _original_corners(boxes, picture)
+    if is_safe:
+        high = torch.where((low > -FARTHEST) & (high < FARTHEST), high, -FARTHEST)
     cofactors, determinant, is_invertible = _inverse(depth2img)
     is_in = _is_inside(u[:, None], v[:, None], low, high)
     if is_safe:

@@ -1,4 +1,4 @@
-"""tercelet train: a detector or a density network from frames with annotations."""
+"""tercelet train: a detector or a density network from frames or clouds with annotations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from tercelet.contract.json_output import check_json_place
 from tercelet.training.commands.train_arguments import (
     DENSITY_ONLY,
     DETECTOR_ONLY,
+    PICTURES_ONLY,
+    POINTS_ONLY,
     add_density_arguments,
     add_detector_arguments,
+    add_point_arguments,
     add_shared_arguments,
 )
 
-SUMMARY = "train a detector or a density network on frames with annotations"
+SUMMARY = "train a detector or a density network on frames or clouds with annotations"
 REQUIRES = (
     ("torch", "train"),
     ("safetensors", "train"),
@@ -25,10 +28,18 @@ REQUIRES = (
 )
 
 
+_REFUSED = {
+    "detector": (*DENSITY_ONLY, *POINTS_ONLY),
+    "density": (*DETECTOR_ONLY, *POINTS_ONLY),
+    "points": (*DENSITY_ONLY, *PICTURES_ONLY),
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     add_shared_arguments(parser)
     add_detector_arguments(parser)
+    add_point_arguments(parser)
     add_density_arguments(parser)
 
 
@@ -40,15 +51,14 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.seed < 0:
         raise InputError(f"--seed: expected 0 or more, got {arguments.seed}")
     family, _ = find_family(arguments.detector)
-    is_density = family.kind == "density"
-    _refuse(arguments, DETECTOR_ONLY if is_density else DENSITY_ONLY, arguments.detector)
-    if is_density:
-        from tercelet.training.commands.train_density import train
-
-        return train(arguments, report=_to_stderr)
-    from tercelet.training.commands.train_detector import train
-
-    return train(arguments, report=_to_stderr)
+    _refuse(arguments, _REFUSED[family.kind], arguments.detector)
+    if family.kind == "density":
+        from tercelet.training.commands.train_density import train as train_kind
+    elif family.kind == "points":
+        from tercelet.training.commands.train_points import train as train_kind
+    else:
+        from tercelet.training.commands.train_detector import train as train_kind
+    return train_kind(arguments, report=_to_stderr)
 
 
 def _to_stderr(line: str) -> None:

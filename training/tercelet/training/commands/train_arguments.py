@@ -6,6 +6,34 @@ import argparse
 
 # What only one kind of network understands.
 DENSITY_ONLY = ("sigma",)
+POINTS_ONLY = ("points",)
+# What detectors understand, but not those that look at clouds of points.
+PICTURES_ONLY = (
+    "size",
+    "format",
+    "images",
+    "split",
+    "class_map",
+    "check",
+    "strict",
+    "cache",
+    "nominal_batch",
+    "offset_lr",
+    "freeze",
+    "stored",
+    "tensorboard",
+    "mosaic",
+    "close_mosaic",
+    "mixup",
+    "hsv",
+    "translate",
+    "scale",
+    "shear",
+    "flip_vertical",
+    "windows",
+    "window_scale",
+    "windows_per_frame",
+)
 DETECTOR_ONLY = (
     "format",
     "images",
@@ -52,23 +80,28 @@ DETECTOR_ONLY = (
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    """What both kinds understand."""
+    """What every kind understands, but for the size, which clouds have none of."""
     parser.add_argument(
-        "detector", metavar="NETWORK", help="yolo11n, yolov5n-akconv, mcnn, density-lite, ..."
+        "detector", metavar="NETWORK", help="yolo11n, yolov5n-akconv, votenet, mcnn, density-lite, ..."
     )
     parser.add_argument(
         "--data",
         required=True,
         nargs="+",
         metavar="DATASET",
-        help="COCO .json, YOLO folder or data.yaml, VisDrone folder; several are joined",
+        help="COCO .json, YOLO folder or data.yaml, VisDrone folder; for clouds SUN RGB-D or synthetic "
+        "rooms; several are joined",
     )
     parser.add_argument("-o", "--output", required=True, metavar="CHECKPOINT", help="folder to write")
-    parser.add_argument("--val", metavar="DATASET", help="data to validate on (default: every eighth frame)")
-    parser.add_argument("--epochs", type=int, help="passes over the data (detector 100, density 30)")
+    parser.add_argument(
+        "--val", metavar="DATASET", help="data to validate on (default: every eighth frame or room)"
+    )
+    parser.add_argument(
+        "--epochs", type=int, help="passes over the data (pictures 100, clouds 180, density 30)"
+    )
     parser.add_argument("--size", metavar="SIDE|HxW", help="canvas in pixels (detector 640)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, metavar="N", help="images a step (detector 16, density 8)")
+    parser.add_argument("--batch", type=int, metavar="N", help="images a step (16; clouds and density 8)")
     parser.add_argument("--lr", type=float, help="highest learning rate (default: by optimizer and classes)")
     parser.add_argument("--init", metavar="CHECKPOINT|WEIGHTS", help="what to start from")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -81,6 +114,14 @@ def add_density_arguments(parser: argparse.ArgumentParser) -> None:
     """What only density networks understand."""
     group = parser.add_argument_group("density networks")
     group.add_argument("--sigma", type=float, help="size of an object's spot in canvas pixels (6)")
+
+
+def add_point_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only detectors of clouds of points understand, besides the loop of the detectors."""
+    group = parser.add_argument_group("detectors of clouds of points: votenet, imvotenet")
+    group.add_argument(
+        "--points", type=int, metavar="N", help="of a cloud, in training and afterwards (20000)"
+    )
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:

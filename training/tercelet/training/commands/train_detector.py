@@ -74,7 +74,7 @@ def train(arguments: argparse.Namespace, *, report: Callable[[str], object]) -> 
         overwrite=arguments.overwrite,
         options=options_from(arguments.option or ()),
         report=report,
-        **_given(arguments, {name: name for name in _OTHERS}),
+        **given(arguments, {name: name for name in _OTHERS}),
     )
     if arguments.json is not None and trained.leads:
         write_json(arguments.json, trained.record())
@@ -88,7 +88,7 @@ def _check(arguments: argparse.Namespace, *, report: Callable[[str], object]) ->
     places = DataPlaces(
         arguments.data,
         val=arguments.val,
-        **_given(arguments, {name: name for name in ("format", "images", "split", "class_map")}),
+        **given(arguments, {name: name for name in ("format", "images", "split", "class_map")}),
     )
     data = checked_data(places, strict=arguments.strict, say=report, decode=True)
     objects = ", ".join(f"{name} {count}" for name, count in data.objects().items())
@@ -98,7 +98,7 @@ def _check(arguments: argparse.Namespace, *, report: Callable[[str], object]) ->
 
 def recipe_from(arguments: argparse.Namespace) -> Recipe:
     """The recipe that the options ask for."""
-    chosen = _given(arguments, _RECIPE)
+    chosen = given(arguments, _RECIPE)
     if arguments.size is not None:
         size = size_from_text(arguments.size)
         chosen["height"], chosen["width"] = (size, size) if isinstance(size, int) else size
@@ -107,7 +107,7 @@ def recipe_from(arguments: argparse.Namespace) -> Recipe:
 
 def augmentation_from(arguments: argparse.Namespace) -> Augmentation:
     """The augmentation that the options ask for."""
-    chosen = _given(arguments, _AUGMENTATION)
+    chosen = given(arguments, _AUGMENTATION)
     if arguments.hsv is not None:
         chosen["hsv"] = _numbers(
             arguments.hsv, 3, "--hsv", "hue, saturation and value, such as 0.015,0.7,0.4"
@@ -131,7 +131,7 @@ def windows_from(arguments: argparse.Namespace) -> Windows | None:
     return Windows(**chosen)
 
 
-def _given(arguments: argparse.Namespace, names: dict[str, Any]) -> dict[str, Any]:
+def given(arguments: argparse.Namespace, names: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, under the names that the function wants."""
     return {
         wanted: getattr(arguments, name)

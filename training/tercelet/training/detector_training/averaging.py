@@ -5,21 +5,22 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from tercelet.training.detectors.detector import Detector
+Averaged = TypeVar("Averaged", bound=nn.Module)
 
 
-class WeightAverage:
+class WeightAverage(Generic[Averaged]):
     """Exponential moving average of everything in a state dict that is a float; the rest is copied.
 
     It keeps decay * (1 - exp(-updates / ramp)) of itself at an update, so that it follows fast at first.
     """
 
-    def __init__(self, network: Detector, *, decay: float, ramp: float) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+    def __init__(self, network: Averaged, *, decay: float, ramp: float) -> None:
+        self.network: Averaged = copy.deepcopy(network).eval().requires_grad_(False)
         self.updates = 0
         self._decay, self._ramp = decay, ramp
 

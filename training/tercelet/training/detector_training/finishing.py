@@ -18,6 +18,7 @@ from tercelet.evaluation.plots import save_evaluation_plots
 from tercelet.evaluation.precision_recall import precision_recall
 from tercelet.training.checkpoint import write_checkpoint
 from tercelet.training.detector_training.data import TrainingData
+from tercelet.training.detector_training.records.curves import CURVES_FILE
 from tercelet.training.detector_training.records.epoch_rows import RESULTS_FILE
 from tercelet.training.detector_training.records.model_card import (
     MODEL_CARD_FILE,
@@ -33,10 +34,11 @@ from tercelet.training.detector_training.records.pictures import (
     PredictedView,
     save_predictions,
 )
-from tercelet.training.detector_training.running import CURVES_FILE, Reached, Run
+from tercelet.training.detector_training.running import Reached, Run
 from tercelet.training.detector_training.samples import ValidationView
 from tercelet.training.detector_training.starting import Start
 from tercelet.training.detector_training.validating import Validation, validate
+from tercelet.training.detectors.detector import Detector
 
 CLASS_MAP_FILE = "class_map.json"
 _SHOWN_VIEWS = 8
@@ -67,7 +69,7 @@ def finish_training(
     reached: Reached,
     *,
     output: Path,
-    start: Start,
+    start: Start[Detector],
     stored: Literal["fp32", "fp16"],
     licence: str | None,
     overwrite: bool,
@@ -145,7 +147,7 @@ def _predicted(index: int, validation: Validation, views: Sequence[ValidationVie
     )
 
 
-def _provenance(run: Run, reached: Reached, *, start: Start, licence: str | None) -> Provenance:
+def _provenance(run: Run, reached: Reached, *, start: Start[Detector], licence: str | None) -> Provenance:
     names = " + ".join(_name(dataset) for dataset in run.data.training)
     recipe = run.recipe
     begun = "" if start.source is None else f" from {Path(start.source).name}"
@@ -168,7 +170,7 @@ def _card(
     reached: Reached,
     validation: Validation,
     *,
-    start: Start,
+    start: Start[Detector],
     licence: str | None,
 ) -> ModelCard:
     detector, data = reached.detector, run.data

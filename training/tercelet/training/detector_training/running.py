@@ -1,21 +1,20 @@
-"""All epochs of a training: train, validate, write down, save the state; until the end or an early one."""
+"""The epochs of a detector of pictures: what they are trained on, and what they are judged by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import monotonic, perf_counter
 from typing import Any
 
 from torch import Tensor
 
 from tercelet.training.detector_training.data import TrainingData
-from tercelet.training.detector_training.fitting import EpochSums, Fitting
+from tercelet.training.detector_training.epochs import EpochLoop, EpochPlan, Say
+from tercelet.training.detector_training.fitting import Fitting
 from tercelet.training.detector_training.processes import Processes
 from tercelet.training.detector_training.recipe import CacheName, Recipe
-from tercelet.training.detector_training.records.curves import save_curves
-from tercelet.training.detector_training.records.epoch_rows import RESULTS_FILE, EpochRow, ResultsFile
+from tercelet.training.detector_training.records.epoch_rows import EpochRow, PrecisionName
 from tercelet.training.detector_training.records.pictures import SAMPLES_FILE, save_samples
 from tercelet.training.detector_training.records.tensorboard_log import TensorBoardLog
 from tercelet.training.detector_training.samples import (
@@ -27,21 +26,11 @@ from tercelet.training.detector_training.samples import (
     loader,
     validation_views,
 )
-from tercelet.training.detector_training.state import (
-    Progress,
-    check_same_training,
-    load_state,
-    read_progress,
-    save_state,
-)
+from tercelet.training.detector_training.targets import Batch
 from tercelet.training.detector_training.validating import validate
 from tercelet.training.detectors.detector import Detector
 
-CURVES_FILE = "curves.png"
 _CACHE_FOLDER = "frames"
-# Without a terminal that could show a bar, a line now and then says that it is alive.
-_LINE_SECONDS = 20.0
-Say = Callable[[str], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,168 +108,64 @@ class Reached:
 
 def run_epochs(run: Run, detector: Detector, *, resume: bool, say: Say) -> Reached:
     """Train until the recipe's end, or until nothing gets better for its patience."""
-    return _Epochs(run, detector, resume=resume, say=say).run()
+    run.folder.mkdir(parents=True, exist_ok=True)
+    batches = _loader(run)
+    fitting = Fitting(detector, run.recipe, run.processes, steps_per_epoch=len(batches))
+    views = run.views() if run.processes.leads else ()
+    log = TensorBoardLog(run.tensorboard) if run.processes.leads and run.tensorboard else None
+    try:
+        end = _Epochs(run, fitting, batches, views, log, resume=resume, say=say).run()
+    finally:
+        if log is not None:
+            log.close()
+    return Reached(fitting.network, end.rows, end.best_epoch, end.weights, views, end.is_early)
 
 
-class _Epochs:
-    """The state that the epochs hand on to each other."""
+class _Epochs(EpochLoop[Detector, Batch]):
+    """The epochs of a detector of pictures."""
 
-    def __init__(self, run: Run, detector: Detector, *, resume: bool, say: Say) -> None:
-        self._run, self._say = run, say
-        self._leads = run.processes.leads
-        run.folder.mkdir(parents=True, exist_ok=True)
-        self._batches = _loader(run)
-        self._views = run.views() if self._leads else ()
-        self._fitting = Fitting(detector, run.recipe, run.processes, steps_per_epoch=len(self._batches))
-        self._identity = run.data.identity()
-        self._epoch, self._best_epoch, self._best_ap = 0, 0, -1.0
-        self._best: dict[str, Tensor] = {}
-        if resume:
-            self._resume(detector.detector)
-        self._results = (
-            ResultsFile(run.folder / RESULTS_FILE, parts=self._fitting.loss.names, resume_after=self._epoch)
-            if self._leads
-            else None
-        )
+    images_word = "images"
+    precisions = ("ap50", "ap")
 
-    def run(self) -> Reached:
-        """All epochs that are left."""
-        run, early = self._run, self._is_over()
-        log = TensorBoardLog(run.tensorboard) if self._leads and run.tensorboard else None
-        try:
-            while self._epoch < run.recipe.epochs and not early:
-                row = self._one_epoch()
-                if log is not None and row is not None:
-                    log.add(row)
-                early = self._is_over()
-        finally:
-            if log is not None:
-                log.close()
-        if early:
-            self._say(f"no better AP for {run.recipe.patience} epochs: the training ends here")
-        rows = self._results.rows if self._results is not None else ()
-        return Reached(self._fitting.network, rows, self._best_epoch, self._best, self._views, early)
+    def __init__(
+        self,
+        run: Run,
+        fitting: Fitting,
+        batches: SampleLoader[Batch],
+        views: tuple[ValidationView, ...],
+        log: TensorBoardLog | None,
+        *,
+        resume: bool,
+        say: Say,
+    ) -> None:
+        self._run, self._batches, self._views, self._log = run, batches, views, log
+        plan = EpochPlan(run.folder, run.data.identity(), run.recipe_record())
+        super().__init__(fitting, plan, steps_per_epoch=len(batches), resume=resume, say=say)
 
-    def _is_over(self) -> bool:
-        """Whether nothing has got better for the recipe's patience; the leader decides for all."""
-        patience = self._run.recipe.patience
-        waited = self._epoch - self._best_epoch
-        has_best = bool(self._best) and self._epoch < self._run.recipe.epochs
-        over = patience is not None and self._leads and has_best and waited >= patience
-        return self._run.processes.any(over)
+    def batches(self, epoch: int) -> Iterable[Batch]:
+        """Without mosaics in the last epochs."""
+        mosaic = epoch < self._run.recipe.epochs - self._run.recipe.close_mosaic
+        return self._batches.epoch(epoch, mosaic=mosaic)
 
-    def _one_epoch(self) -> EpochRow | None:
-        run, start = self._run, perf_counter()
-        number = self._epoch
-        mosaic = number < run.recipe.epochs - run.recipe.close_mosaic
-        batches = self._batches.epoch(number, mosaic=mosaic)
-        sums = self._fitting.epoch(batches, number, self._reporter(number))
-        self._epoch += 1
-        if not self._leads:
-            return None
-        ap, ap50 = self._validate()
-        row = EpochRow(
-            epoch=self._epoch,
-            seconds=perf_counter() - start,
-            images_per_second=sums.images / max(sums.seconds, 1e-9),
-            data_wait=sums.waited / max(sums.seconds, 1e-9),
-            lr=self._fitting.schedule.rate,
-            losses=sums.means,
-            loss=sum(sums.means.values()),
-            ap50=ap50,
-            ap=ap,
-            objects=sums.objects,
-        )
-        assert self._results is not None
-        # In this order: a row without a state is dropped when it goes on, a state without a row is not.
-        self._results.append(row)
-        self._save()
-        save_curves(self._results.rows, run.folder / CURVES_FILE)
-        self._say(_line(row, run.recipe.epochs))
-        return row
-
-    def _validate(self) -> tuple[float | None, float | None]:
-        """AP and AP50 of the averaged weights where they are due; the best are kept."""
-        recipe = self._run.recipe
-        if self._epoch % recipe.validate_every and self._epoch != recipe.epochs:
-            return None, None
-        network = self._fitting.average.network
+    def judged(self, network: Detector) -> dict[PrecisionName, float]:
+        """AP and AP50 on the validation views."""
+        run = self._run
         found = validate(
             network,
             self._views,
-            labels=self._run.data.labels,
-            batch=max(recipe.batch // self._run.processes.count, 1),
-            device=self._run.processes.device,
+            labels=run.data.labels,
+            batch=max(run.recipe.batch // run.processes.count, 1),
+            device=run.processes.device,
         )
-        # While nothing is found, the later weights are the better ones.
-        if found.ap > self._best_ap or self._best_ap <= 0:
-            self._best_ap, self._best_epoch = found.ap, self._epoch
-            self._best = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        return found.ap, found.ap50
+        return {"ap50": found.ap50, "ap": found.ap}
 
-    def _reporter(self, epoch: int) -> Callable[[int, EpochSums], None]:
-        total, shown = len(self._batches), monotonic()
-
-        def report(step: int, sums: EpochSums) -> None:
-            nonlocal shown
-            if monotonic() - shown < _LINE_SECONDS:
-                return
-            shown = monotonic()
-            parts = ", ".join(f"{name} {value:.3f}" for name, value in sums.means.items())
-            speed = sums.images / max(sums.seconds, 1e-9)
-            left = (total - step) * sums.seconds / step
-            self._say(
-                f"  epoch {epoch + 1}/{self._run.recipe.epochs}, step {step}/{total}: {parts}; "
-                f"{speed:.1f} images/s, {left:.0f} s left in this epoch"
-            )
-
-        return report
-
-    def _save(self) -> None:
-        fitting = self._fitting
-        progress = Progress(
-            epoch=self._epoch,
-            step=fitting.step,
-            updates=fitting.average.updates,
-            best_epoch=self._best_epoch,
-            best_ap=self._best_ap,
-            data=self._identity,
-            detector=fitting.network.detector,
-            recipe=self._run.recipe_record(),
-            scaler=fitting.scaler.state_dict(),
-        )
-        save_state(
-            self._run.folder,
-            progress,
-            network=fitting.network,
-            average=fitting.average,
-            optimizer=fitting.optimizer,
-            best=self._best,
-        )
-
-    def _resume(self, detector: str) -> None:
-        run, fitting = self._run, self._fitting
-        progress = read_progress(run.folder)
-        changed = check_same_training(
-            progress, run.recipe_record(), detector=detector, data=self._identity, folder=run.folder
-        )
-        self._best = load_state(
-            run.folder,
-            progress,
-            network=fitting.network,
-            average=fitting.average,
-            optimizer=fitting.optimizer,
-        )
-        fitting.step = progress.step
-        if progress.scaler:
-            fitting.scaler.load_state_dict(dict(progress.scaler))
-        self._epoch, self._best_epoch, self._best_ap = progress.epoch, progress.best_epoch, progress.best_ap
-        self._say(f"goes on after epoch {progress.epoch} of {run.recipe.epochs}")
-        if changed:
-            self._say(f"from here on with another {', '.join(changed)} than before")
+    def noted(self, row: EpochRow) -> None:
+        """Into TensorBoard's events, where they are wanted."""
+        if self._log is not None:
+            self._log.add(row)
 
 
-def _loader(run: Run) -> SampleLoader:
+def _loader(run: Run) -> SampleLoader[Batch]:
     """The batches of this process; a sheet of the first ones is written for people to look at."""
     source = run.source()
     # With fewer samples than a batch holds, the one batch of an epoch is what there is.
@@ -297,12 +182,3 @@ def _loader(run: Run) -> SampleLoader:
         first = loader(source, batch=min(16, len(source)), workers=0, drop_last=False)
         save_samples(next(first.epoch(0)), run.folder / SAMPLES_FILE, labels=run.data.labels)
     return batches
-
-
-def _line(row: EpochRow, epochs: int) -> str:
-    parts = ", ".join(f"{name} {value:.3f}" for name, value in row.losses.items())
-    figures = "not validated" if row.ap is None else f"AP50 {row.ap50:.3f}, AP {row.ap:.3f}"
-    return (
-        f"epoch {row.epoch}/{epochs}: {parts}; {figures}; {row.images_per_second:.1f} images/s, "
-        f"{row.data_wait:.1%} waiting for data, {row.seconds:.0f} s"
-    )

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,18 @@ from tercelet.contract.errors import InputError
 from tercelet.training.building import build
 from tercelet.training.checkpoint import load_checkpoint
 from tercelet.training.detectors.detector import Detector
+from tercelet.training.detectors.point_detector import PointDetector
 from tercelet.training.importing.weights import read_weights
 from tercelet.training.loading import load_upstream
 
 _COUNTER = "num_batches_tracked"
 # Fewer matching numbers than this share and the file is not that network's.
 _LEAST_MATCHED = 0.5
+Begun = TypeVar("Begun", Detector, PointDetector)
 
 
 @dataclass(frozen=True)
-class Start:
+class Start(Generic[Begun]):
     """detector: in training mode. loaded: names of tensors taken over, fresh: those drawn anew, unused: those
     of the source that have no place.
 
@@ -32,7 +34,7 @@ class Start:
     the source works at, licence: that of its weights; None where nobody says.
     """
 
-    detector: Detector
+    detector: Begun
     loaded: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
@@ -58,7 +60,7 @@ class Start:
 
 def start_detector(
     detector: str, *, classes: int, init: str | Path | None, options: Mapping[str, Any] | None = None
-) -> Start:
+) -> Start[Detector]:
     """The network to train, for `classes` classes.
 
     init: a checkpoint's folder or a weight file of the same network, whose classes may be others: every
@@ -71,7 +73,7 @@ def start_detector(
     source, size, licence = _source(detector, Path(init))
     kept = {name: value for name, value in source.options.items() if name != "classes"}
     network = _detector(build(detector, classes=classes, **{**kept, **(options or {})}), detector)
-    taken = _taken_over(network, source.state_dict(), source=Path(init).name)
+    taken = taken_over(network, source.state_dict(), source=Path(init).name)
     return replace(taken, size=size, licence=licence)
 
 
@@ -93,7 +95,9 @@ def _detector(network: nn.Module, name: str) -> Detector:
     return network.train()
 
 
-def _taken_over(network: Detector, state: Mapping[str, Tensor], *, source: str) -> Start:
+def taken_over(network: Begun, state: Mapping[str, Tensor], *, source: str) -> Start[Begun]:
+    """The network with every tensor of a state that has its name and shape here; InputError where less than
+    half of it fits."""
     own = network.state_dict()
     matching = {
         name: value for name, value in state.items() if name in own and own[name].shape == value.shape

@@ -56,7 +56,7 @@ def save_state(
     progress: Progress,
     *,
     network: nn.Module,
-    average: WeightAverage,
+    average: WeightAverage[Any],
     optimizer: torch.optim.Optimizer,
     best: Mapping[str, Tensor],
 ) -> None:
@@ -130,7 +130,7 @@ def load_state(
     progress: Progress,
     *,
     network: nn.Module,
-    average: WeightAverage,
+    average: WeightAverage[Any],
     optimizer: torch.optim.Optimizer,
 ) -> dict[str, Tensor]:
     """Put everything back in its place and return the best weights; InputError for a damaged file."""

@@ -28,6 +28,7 @@ from tercelet.training.detector_training.running import Reached, Run, run_epochs
 from tercelet.training.detector_training.samples import Augmentation, Windows
 from tercelet.training.detector_training.starting import Start, check_frozen, start_detector
 from tercelet.training.detector_training.state import STATE_FILE, has_state
+from tercelet.training.detectors.detector import Detector
 from tercelet.training.detectors.families import find_family
 
 
@@ -101,7 +102,7 @@ def train_detector(
         output = check_output_free(output, kind="checkpoint", overwrite=overwrite)
         folder = output.with_name(output.name + ".training")
         events = None if tensorboard is None else Path(tensorboard)
-        _settle_folder(folder, events, processes, resume=resume, overwrite=overwrite)
+        settle_folder(folder, events, processes, resume=resume, overwrite=overwrite)
         say = say if processes.leads else (lambda line: None)
         places = DataPlaces(data, val=val, format=format, images=images, split=split, class_map=class_map)
         opened = checked_data(places, strict=strict, say=say)
@@ -158,7 +159,7 @@ def _started(
     init: str | Path | None,
     options: Mapping[str, Any] | None,
     say: Callable[[str], object],
-) -> Start:
+) -> Start[Detector]:
     """The network to train; sizes and frozen layers are checked against it."""
     begun = start_detector(detector, classes=len(data.labels), init=init, options=options)
     begun.detector.check_size(recipe.height, recipe.width)
@@ -176,21 +177,25 @@ def _check_request(detector: str, recipe: Recipe, *, device: str, workers: int, 
     family, _ = find_family(detector)
     if family.kind == "points":
         raise InputError(
-            f"{detector}: expected a detector of pictures, got one of clouds of points, which cannot be "
-            "trained here yet; tercelet import takes its weights"
+            f"{detector}: expected a detector of pictures, got one of clouds of points; use train_points"
         )
     if family.kind != "detector":
         raise InputError(f"{detector}: expected a detector, got a density network; use train_density")
+    check_device(device, recipe)
+    if workers < 0:
+        raise InputError(f"workers: expected 0 or more, got {workers}")
+    if stored not in STORED:
+        raise InputError(f"stored: expected one of {', '.join(STORED)}, got {stored!r}")
+
+
+def check_device(device: str, recipe: Recipe) -> None:
+    """InputError or MissingDependencyError for a device that cannot do what the recipe asks for."""
     if device not in ("cpu", "cuda"):
         raise InputError(f"device: expected cpu or cuda, got {device!r}")
     if device == "cpu" and recipe.amp == "fp16":
         raise InputError("amp: expected off or bf16 on a CPU, got fp16, whose gradients would vanish there")
     if device == "cuda" and not torch.cuda.is_available():
         raise MissingDependencyError("device cuda was asked for, but torch finds none here; use cpu")
-    if workers < 0:
-        raise InputError(f"workers: expected 0 or more, got {workers}")
-    if stored not in STORED:
-        raise InputError(f"stored: expected one of {', '.join(STORED)}, got {stored!r}")
 
 
 def _check_shares(recipe: Recipe, processes: Processes) -> None:
@@ -201,7 +206,7 @@ def _check_shares(recipe: Recipe, processes: Processes) -> None:
         )
 
 
-def _settle_folder(
+def settle_folder(
     folder: Path, events: Path | None, processes: Processes, *, resume: bool, overwrite: bool
 ) -> None:
     """Settle what happens to what lies where this training keeps its state."""

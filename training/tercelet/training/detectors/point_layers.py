@@ -25,6 +25,8 @@ from tercelet.training.detectors.point_ops import (
     furthest_point_sample,
     gather_points,
     group,
+    largest,
+    set_abstraction,
     three_interpolate,
 )
 
@@ -75,7 +77,8 @@ class ConvNorm(nn.Module):
         self.bn = norm(outputs, eps=norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.bn(self.conv(x)))
+        x = self.bn(self.conv(x))
+        return x.relu_() if self.training else torch.relu(x)
 
 
 def conv_norms(
@@ -94,7 +97,8 @@ def conv_norms(
 class PointGathering(nn.Module):
     """Features of what lies in a ball around chosen points, the largest of each channel.
 
-    inputs: channels of the features; three more, the place in the ball, are added here.
+    inputs: channels of the features; three more, the place in the ball, are added here. Once its norms are
+    folded into the convolutions, as an export has them, all but the balls is one op of the kit.
     """
 
     def __init__(self, inputs: int, gathering: Gathering, *, norm_eps: float = NORM_EPS) -> None:
@@ -109,8 +113,21 @@ class PointGathering(nn.Module):
         """points (B, N, 3), features (B, inputs, N), indices (B, M) -> centres (B, M, 3), (B, C, M)."""
         centres = gather_points(points, indices)
         around = ball_query(points, centres, radius=self.radius, samples=self.samples)
+        folded = self._folded()
+        if folded is not None and features is not None:
+            return centres, set_abstraction(points, centres, features, around, folded, radius=self.radius)
         grouped = group(points, centres, features, around, radius=self.radius)
-        return centres, self.mlps[0](grouped).amax(3)
+        return centres, largest(self.mlps[0](grouped))
+
+    def _folded(self) -> list[tuple[Tensor, Tensor]] | None:
+        """Weights (outputs, inputs) and bias of three layers without a norm; None where they are not that."""
+        layers = [layer for layer in self.mlps[0].children() if isinstance(layer, ConvNorm)]
+        found = [
+            (layer.conv.weight.flatten(1), layer.conv.bias)
+            for layer in layers
+            if isinstance(layer.bn, nn.Identity) and layer.conv.bias is not None
+        ]
+        return found if len(found) == len(layers) == 3 and not self.training else None
 
 
 class PointSpreading(nn.Module):

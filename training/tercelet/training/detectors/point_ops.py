@@ -12,10 +12,12 @@ a second rule, the same on every device; products are not contracted, so the las
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tercelet.ops.bindings.torch import torch_op
 
@@ -27,6 +29,7 @@ WEIGHTINGS: tuple[Weighting, ...] = ("distance", "squared")
 _sample = torch_op("FurthestPointSample")
 _query = torch_op("BallQuery")
 _interpolate = torch_op("ThreeInterpolate")
+_abstraction = torch_op("SetAbstraction")
 
 
 def furthest_point_sample(points: Tensor, count: int, *, ties: TieRule = "lowest") -> Tensor:
@@ -89,4 +92,68 @@ def group(
     around = offsets.permute(0, 3, 1, 2)
     if features is None:
         return around
+    if _is_training_step():
+        rows = torch.cat((offsets.to(features.dtype), _gathered_rows(features, indices)), 3)
+        return rows.permute(0, 3, 1, 2)
     return torch.cat((around.to(features.dtype), gather_features(features, indices)), 1)
+
+
+def set_abstraction(
+    points: Tensor,
+    centres: Tensor,
+    features: Tensor,
+    indices: Tensor,
+    layers: Sequence[tuple[Tensor, Tensor]],
+    *,
+    radius: float,
+) -> Tensor:
+    """`group`, three layers of weight (outputs, inputs), bias and ReLU, the largest of each row: (B, C, M).
+
+    As one op of the kit; passes no gradient on.
+    """
+    weights = (item for layer in layers for item in layer)
+    found: Tensor = _abstraction(points, centres, indices.int(), features, *weights, radius)
+    return found
+
+
+def largest(around: Tensor) -> Tensor:
+    """(B, C, M, S) -> (B, C, M), the largest of each row; of equal ones the first takes the gradient."""
+    if _is_training_step():
+        found: Tensor = _Largest.apply(around)  # type: ignore[no-untyped-call]
+        return found
+    return around.amax(3)
+
+
+class _Largest(torch.autograd.Function):
+    """The largest of each row of (B, C, M, S), channels last in memory; back, one number a row into zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, around: Tensor) -> Tensor:
+        samples = around.shape[3]
+        values, places = functional.max_pool2d_with_indices(around, (1, samples))
+        ctx.save_for_backward(places.remainder_(samples).permute(0, 2, 3, 1))
+        ctx.samples = samples
+        return values.squeeze(3)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (places,) = ctx.saved_tensors
+        batch, centres, _, channels = places.shape
+        spread = grad.new_zeros((batch, centres, ctx.samples, channels))
+        spread.scatter_(2, places, grad.transpose(1, 2)[:, :, None])
+        return spread.permute(0, 3, 1, 2)
+
+
+def _is_training_step() -> bool:
+    """Whether a gradient may be asked for, and nobody writes down what is done."""
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def _gathered_rows(features: Tensor, indices: Tensor) -> Tensor:
+    """Features (B, C, N), indices (B, ...) -> (B, ..., C), as whole rows: what a training step is quicker
+    with, forth, in the convolutions after it, and back."""
+    batch, channels, count = features.shape
+    first = torch.arange(batch, device=indices.device).view(-1, *(1 for _ in indices.shape[1:])) * count
+    rows = features.transpose(1, 2).reshape(batch * count, channels)
+    flat = (indices + first).reshape(-1, 1).expand(-1, channels)
+    return rows.gather(0, flat).reshape(*indices.shape, channels)

@@ -15,9 +15,10 @@ _COLORS = ("#2b62c4", "#d9822b", "#2f8f5b", "#a23b72", "#5b6770")
 _INK = "#1f2933"
 
 
-def save_curves(rows: Sequence[EpochRow], path: str | Path) -> Path:
+def save_curves(rows: Sequence[EpochRow], path: str | Path, *, images_word: str = "images") -> Path:
     """Write a PNG of losses, AP, learning rate and speed over the epochs, and return the path.
 
+    images_word: what the network looks at, images or rooms.
     Raises InputError without a row, MissingDependencyError without matplotlib.
     """
     if not rows:
@@ -30,21 +31,23 @@ def save_curves(rows: Sequence[EpochRow], path: str | Path) -> Path:
     for name, color in zip(rows[0].losses, _COLORS * len(rows[0].losses), strict=False):
         _line(losses, epochs, [row.losses[name] for row in rows], name, color)
     plain_axes(precision, title=_best_title(rows), x="epoch", y="0 to 1")
-    for name, color in (("ap50", _COLORS[0]), ("ap", _COLORS[2])):
+    for name, color in (("ap25", _COLORS[1]), ("ap50", _COLORS[0]), ("ap", _COLORS[2])):
         known = [(row.epoch, value) for row in rows if (value := getattr(row, name)) is not None]
+        if not known:
+            continue
         _line(precision, [epoch for epoch, _ in known], [value for _, value in known], name.upper(), color)
     precision.set_ylim(0, 1.02)
     plain_axes(rate, title="Learning rate", x="epoch", y="at the end of the epoch")
     _line(rate, epochs, [row.lr for row in rows], "lr", _COLORS[3])
-    plain_axes(speed, title="Speed", x="epoch", y="images a second")
-    _line(speed, epochs, [row.images_per_second for row in rows], "images a second", _COLORS[0])
+    plain_axes(speed, title="Speed", x="epoch", y=f"{images_word} a second")
+    _line(speed, epochs, [row.images_per_second for row in rows], f"{images_word} a second", _COLORS[0])
     _waiting(speed, epochs, [100 * row.data_wait for row in rows])
     for axes in (losses, precision, rate, speed):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
         if axes is not precision:
             axes.set_ylim(bottom=0)
-        if axes is not rate and axes is not speed:
+        if axes.get_legend_handles_labels()[0] and axes is not rate and axes is not speed:
             axes.legend(frameon=False, fontsize=9)
     return save_figure(figure, Path(path))
 

@@ -26,16 +26,26 @@ class DataFingerprint:
     sha256: str
 
 
+@dataclass(frozen=True)
+class ClassTable:
+    """Figures by class that are not those of boxes in pictures: headings, and a row of texts a class."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """All that a card states.
 
     summary: one or two sentences on what it is. detector, options: what it was built with. canvas: (height,
-    width) in pixels. start: what the weights were before. licence: of the weights. limits: a sentence each.
+    width) in pixels, None for networks that look at clouds. start: what the weights were before. licence: of
+    the weights. limits: a sentence each.
     trained_on, validated_on: the data, which nobody should take for the same; validated_on None without.
     recipe: every hyperparameter by name; mappings in it are flattened. versions, hardware: as by
     `library_versions` and `hardware_words`. seconds: of the training. epochs, best_epoch: how many there
-    were, and whose weights these are. metrics: by name, 0 to 1, None where undefined. per_class: by label.
+    were, and whose weights these are. metrics: by name, 0 to 1, None where undefined. per_class: by label,
+    or a table of its own.
     files: what lies beside the card, and what each is.
     """
 
@@ -45,7 +55,7 @@ class ModelCard:
     options: Mapping[str, object]
     labels: Sequence[str]
     parameters: int
-    canvas: tuple[int, int]
+    canvas: tuple[int, int] | None
     start: str
     licence: str
     intended_use: str
@@ -60,7 +70,7 @@ class ModelCard:
     epochs: int
     best_epoch: int
     metrics: Mapping[str, float | None]
-    per_class: Mapping[str, ClassPrecision]
+    per_class: Mapping[str, ClassPrecision] | ClassTable
     files: Mapping[str, str]
 
 
@@ -104,22 +114,35 @@ def _facts(card: ModelCard) -> list[tuple[str, str]]:
         ("detector", f"{card.detector} ({options})" if options else card.detector),
         ("classes", f"{len(card.labels)}: {', '.join(card.labels)}"),
         ("parameters", f"{card.parameters:,}"),
-        ("canvas", f"{card.canvas[1]}x{card.canvas[0]} pixels (width x height)"),
+        *_canvas(card.canvas),
         ("weights before training", card.start),
         ("licence of the weights", card.licence),
     ]
+
+
+def _canvas(size: tuple[int, int] | None) -> list[tuple[str, str]]:
+    return [] if size is None else [("canvas", f"{size[1]}x{size[0]} pixels (width x height)")]
 
 
 def _figures(card: ModelCard) -> str:
     if card.validated_on is None:
         return "Not evaluated: there was no validation data."
     whole = _table(("", "0..1"), [(name, figure_text(value)) for name, value in card.metrics.items()])
+    by_class = _table(*_by_class(card.per_class))
+    return f"On {card.validated_on.name}, {card.validated_on.frames} frames.\n\n{whole}\n\n{by_class}"
+
+
+def _by_class(
+    figures: Mapping[str, ClassPrecision] | ClassTable,
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Headings and rows."""
+    if isinstance(figures, ClassTable):
+        return figures.headings, figures.rows
     rows = [
         (name, figure_text(item.ap), figure_text(item.ap50), str(item.ground_truth), str(item.detections))
-        for name, item in card.per_class.items()
+        for name, item in figures.items()
     ]
-    by_class = _table(("class", "AP", "AP50", "objects", "detections"), rows)
-    return f"On {card.validated_on.name}, {card.validated_on.frames} frames.\n\n{whole}\n\n{by_class}"
+    return ("class", "AP", "AP50", "objects", "detections"), rows
 
 
 def _data(card: ModelCard) -> str:

@@ -23,7 +23,7 @@ Color = tuple[int, int, int]
 
 _TILE = 480  # the longer side of a canvas on a sheet, in pixels; larger canvases keep their size up to twice
 _GAP, _STRIP = 8, 26
-_GROUND: Color = (38, 32, 28)
+SHEET_GROUND: Color = (38, 32, 28)
 _WHITE: Color = (235, 235, 235)
 _IGNORED: Color = (205, 205, 205)
 # With more boxes on a tile than this, words would hide what they name: colours and the legend have to do.
@@ -65,8 +65,8 @@ def save_samples(batch: Batch, path: str | Path, *, labels: Sequence[str], limit
     for row, image in enumerate(batch.images[:limit].cpu().numpy().transpose(0, 2, 3, 1)):
         own = _Boxes(boxes[rows == row], class_ids[rows == row])
         tiles.append(_tile(image, own, labels, ignored=ignored[ignored_rows == row]))
-    entries = _legend_entries(labels, class_ids[rows < len(tiles)])
-    return _save_sheet(path, tiles, _columns(len(tiles)), entries)
+    entries = legend_entries(labels, class_ids[rows < len(tiles)])
+    return save_sheet(path, tiles, _columns(len(tiles)), entries)
 
 
 def save_predictions(
@@ -90,9 +90,9 @@ def save_predictions(
         tiles.append(np.concatenate((pair[0], _block(len(pair[0]), 2), pair[1]), axis=1))
         truth_ids.append(truth.class_ids)
         found_ids.append(found.class_ids)
-    title = (f"left: ground truth   right: found, score above {score:g}", _GROUND)
-    entries = _legend_entries(labels, np.concatenate(truth_ids), np.concatenate(found_ids))
-    return _save_sheet(path, tiles, 1 if len(tiles) <= 3 else 2, [title, *entries])
+    title = (f"left: ground truth   right: found, score above {score:g}", SHEET_GROUND)
+    entries = legend_entries(labels, np.concatenate(truth_ids), np.concatenate(found_ids))
+    return save_sheet(path, tiles, 1 if len(tiles) <= 3 else 2, [title, *entries])
 
 
 def _columns(count: int) -> int:
@@ -180,10 +180,10 @@ def _label(labels: Sequence[str], class_id: int) -> str:
 
 
 def _block(height: int, width: int) -> Image:
-    return np.full((height, width, 3), _GROUND, np.uint8)
+    return np.full((height, width, 3), SHEET_GROUND, np.uint8)
 
 
-def _legend_entries(labels: Sequence[str], *class_ids: NDArray[np.int64]) -> list[tuple[str, Color]]:
+def legend_entries(labels: Sequence[str], *class_ids: NDArray[np.int64]) -> list[tuple[str, Color]]:
     """Each class that there is: its name with the number of its boxes in each of the lists, its colour."""
     entries = []
     for number in np.unique(np.concatenate(class_ids)).tolist():
@@ -192,9 +192,13 @@ def _legend_entries(labels: Sequence[str], *class_ids: NDArray[np.int64]) -> lis
     return entries
 
 
-def _save_sheet(
+def save_sheet(
     path: str | Path, tiles: Sequence[Image], columns: int, entries: Sequence[tuple[str, Color]]
 ) -> Path:
+    """Write BGR pictures, so many side by side, and below them what colours mean, as one PNG.
+
+    Returns the path. Raises InputError without a picture.
+    """
     if not tiles:
         raise InputError(f"{path}: expected at least one picture to show, got none")
     cell_height, cell_width = (max(tile.shape[axis] for tile in tiles) + _GAP for axis in (0, 1))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,23 @@ from tercelet.training.detector_training.targets import Batch, Targets
 # Keeps the order of samples apart from what is drawn by lot inside them.
 _ORDER = 0x0DE5
 _PREFETCHED = 4
+Prepared = TypeVar("Prepared", covariant=True)
+Collated = TypeVar("Collated")
+
+
+class KeyedSource(Protocol[Prepared]):
+    """What samples come from, the same ones each time."""
+
+    @property
+    def seed(self) -> int:
+        """Of the order and of what is drawn by lot."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def sample(self, epoch: int, number: int, *, mosaic: bool = True) -> Prepared:
+        """The sample `number` as it looks in an epoch."""
+        ...
 
 
 class SampleKey(NamedTuple):
@@ -69,10 +86,10 @@ class EpochSampler(Sampler[list[SampleKey]]):
             ]
 
 
-class SampleLoader:
+class SampleLoader(Generic[Collated]):
     """Batches of a source, epoch by epoch, from workers that stay alive between epochs."""
 
-    def __init__(self, batches: DataLoader[Batch], sampler: EpochSampler) -> None:
+    def __init__(self, batches: DataLoader[Collated], sampler: EpochSampler) -> None:
         self._batches = batches
         self._sampler = sampler
 
@@ -80,7 +97,7 @@ class SampleLoader:
         """Batches an epoch."""
         return len(self._sampler)
 
-    def epoch(self, number: int, *, mosaic: bool = True, first: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, *, mosaic: bool = True, first: int = 0) -> Iterator[Collated]:
         """The batches of an epoch from the batch `first` on. mosaic: False for the last epochs."""
         self._sampler.epoch, self._sampler.mosaic, self._sampler.first = number, mosaic, first
         return iter(self._batches)
@@ -95,7 +112,7 @@ def loader(
     processes: int = 1,
     drop_last: bool = True,
     pin_memory: bool = False,
-) -> SampleLoader:
+) -> SampleLoader[Batch]:
     """Batches of the source. batch: samples of all processes together. workers: processes that prepare
     samples, 0 prepares them in this one. rank, processes: which part of each batch, see EpochSampler.
     pin_memory: True where the batches go to a CUDA device. Raises InputError as EpochSampler does.
@@ -103,11 +120,23 @@ def loader(
     sampler = EpochSampler(
         len(source), seed=source.seed, batch=batch, rank=rank, processes=processes, drop_last=drop_last
     )
-    batches: DataLoader[Batch] = DataLoader(
-        _Keyed(source),  # type: ignore[arg-type]  # what a key gives is collated to a Batch
+    return collating_loader(source, sampler, collated, workers=workers, pin_memory=pin_memory)
+
+
+def collating_loader(
+    source: KeyedSource[Prepared],
+    sampler: EpochSampler,
+    collate: Callable[[Sequence[Prepared]], Collated],
+    *,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> SampleLoader[Collated]:
+    """Batches of any source, made from its samples by `collate`. Errors as `loader`."""
+    batches: DataLoader[Collated] = DataLoader(
+        _Keyed(source),
         batch_sampler=sampler,
         num_workers=_checked_workers(workers),
-        collate_fn=collated,
+        collate_fn=collate,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
         prefetch_factor=_PREFETCHED if workers else None,
@@ -135,13 +164,13 @@ def collated(samples: Sequence[Sample]) -> Batch:
     return Batch(torch.from_numpy(images), targets)
 
 
-class _Keyed(Dataset[Sample]):
+class _Keyed(Dataset[Any]):
     """A source as torch's loader asks it."""
 
-    def __init__(self, source: SampleSource) -> None:
+    def __init__(self, source: KeyedSource[Any]) -> None:
         self._source = source
 
-    def __getitem__(self, key: SampleKey) -> Sample:
+    def __getitem__(self, key: SampleKey) -> Any:
         return self._source.sample(key.epoch, key.number, mosaic=key.mosaic)
 
 

@@ -1,7 +1,8 @@
 """ImVoteNet: oriented boxes from a cloud and the boxes that a 2D detector finds in its picture.
 
 Paper: Qi et al., "ImVoteNet: Boosting 3D Object Detection in Point Clouds with Image Votes", CVPR 2020.
-Compatible with: weights of mmdetection3d 1.0 (Apache-2.0), one file of both stages or the files of each.
+Compatible with: weights of mmdetection3d 1.0 (Apache-2.0), one file of both stages or the files of each, and
+the names of facebookresearch/imvotenet (MIT).
 Nothing is copied; written from the facts of the architecture. Deliberate differences: seeds with votes are
 taken in ascending order where upstream draws them at random, so that the same input gives the same boxes; at
 the edges of the projection the op VoteFusion is safe unless asked for parity; what the picture says of a
@@ -22,7 +23,7 @@ from tercelet.contract.errors import InputError
 from tercelet.ops.bindings.torch import torch_op
 from tercelet.ops.vote_fusion.spec import CLASSES, ROWS
 from tercelet.training.detectors.faster_rcnn.detector import Parts, detect, make_parts
-from tercelet.training.detectors.imvotenet.options import ImVoteNetOptions
+from tercelet.training.detectors.imvotenet.options import PIXELS, ImVoteNetOptions, Pixels
 from tercelet.training.detectors.imvotenet.seed_selection import selected_columns
 from tercelet.training.detectors.imvotenet.upstream_names import options_of_names, renamed_state
 from tercelet.training.detectors.imvotenet.view import PictureView
@@ -35,7 +36,7 @@ from tercelet.training.detectors.votenet.proposal_head import ProposalHead, Samp
 
 _COLUMNS = 4
 _IMAGE_CHANNELS = 256
-_JOINT_HIDDEN = (512, 256)
+_HIDDEN = 256
 _PROBE_POINTS = 64
 _INPUTS = (
     ("cloud", (_COLUMNS,), "N"),
@@ -98,10 +99,14 @@ class ImVoteNet(PointDetector):
         self._sizes = options.size_rows()
         self._options = options
         self.pts_backbone = PointNet2(
-            _COLUMNS - 3, ties=options.ties, weighting=options.interpolation, norm_eps=options.norm_eps
+            _COLUMNS - 3,
+            gatherings=options.gatherings(),
+            ties=options.ties,
+            weighting=options.interpolation,
+            norm_eps=options.norm_eps,
         )
         channels = self.pts_backbone.channels
-        self.pts_bbox_head_joint = self._tower(channels + _IMAGE_CHANNELS, _JOINT_HIDDEN)
+        self.pts_bbox_head_joint = self._tower(channels + _IMAGE_CHANNELS, (options.joint_hidden, _HIDDEN))
         self.pts_bbox_head_pts = self._tower(channels)
         self.pts_bbox_head_img = self._tower(_IMAGE_CHANNELS)
         if options.image_branch:
@@ -113,7 +118,7 @@ class ImVoteNet(PointDetector):
         self.img_mlp = ImageMLP()
         self.train()
 
-    def _tower(self, inputs: int, hidden: tuple[int, ...] = (256, 256)) -> ProposalHead:
+    def _tower(self, inputs: int, hidden: tuple[int, ...] = (_HIDDEN, _HIDDEN)) -> ProposalHead:
         options = self._options
         return ProposalHead(
             inputs,
@@ -127,6 +132,11 @@ class ImVoteNet(PointDetector):
     @property
     def default_labels(self) -> tuple[str, ...] | None:
         return SUNRGBD_CLASSES if self._options.mean_sizes == SUNRGBD_SIZES else None
+
+    @property
+    def pixels(self) -> Pixels:
+        """How the network is told the pixels of points."""
+        return PIXELS[self._options.pixels]
 
     @property
     def image_parts(self) -> Parts:

@@ -52,16 +52,22 @@ def targets_of_scene(
     *,
     mean_sizes: Sequence[Sequence[float]],
     yaw_bins: int,
+    votes: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None,
 ) -> SceneTargets:
     """Of one scene, a batch of 1: points (N, 3 or more), boxes (G, 7), labels (G) 0 to C - 1.
 
-    mean_sizes: (C, 3) metres. A scene without boxes gets one that is not real. InputError for what does not
-    fit.
+    mean_sizes: (C, 3) metres. votes: offsets (N, 3, 3) and whether a point has any (N), where something
+    other than the boxes says so. A scene without boxes gets one that is not real. InputError for what does
+    not fit.
     """
     _check(boxes, labels, len(mean_sizes))
     yaw_class, left = bins_from_yaw(boxes[:, 6].astype(np.float64), bins=yaw_bins)
     means = np.asarray(mean_sizes, np.float64)[labels]
-    votes, has_vote = _votes(points, boxes)
+    offsets, has_vote = _votes(points, boxes) if votes is None else votes
+    if offsets.shape != (len(points), VOTES, 3) or has_vote.shape != (len(points),):
+        raise InputError(
+            f"targets: expected votes ({len(points)}, {VOTES}, 3) of as many points, got {offsets.shape}"
+        )
     made = (
         boxes[:, :3].astype(np.float32),
         yaw_class,
@@ -71,7 +77,7 @@ def targets_of_scene(
         np.ones(len(boxes), np.bool_),
     )
     padded = [_padded(torch.from_numpy(np.ascontiguousarray(array)), max(1, len(boxes))) for array in made]
-    rows = (*padded, torch.from_numpy(votes), torch.from_numpy(has_vote))
+    rows = (*padded, torch.from_numpy(offsets), torch.from_numpy(has_vote))
     return SceneTargets(*(tensor[None] for tensor in rows))
 
 

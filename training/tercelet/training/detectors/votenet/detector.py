@@ -43,7 +43,11 @@ class VoteNet(PointDetector):
         self._sizes = options.size_rows()
         self._yaw_bins = options.yaw_bins
         self.pts_backbone = PointNet2(
-            _COLUMNS - 3, ties=options.ties, weighting=options.interpolation, norm_eps=options.norm_eps
+            _COLUMNS - 3,
+            gatherings=options.gatherings(),
+            ties=options.ties,
+            weighting=options.interpolation,
+            norm_eps=options.norm_eps,
         )
         self.pts_bbox_head = ProposalHead(
             self.pts_backbone.channels,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tercelet.contract.box3d import SUNRGBD_CLASSES, SUNRGBD_MEAN_SIZES, YAW_BINS
 from tercelet.contract.errors import InputError
 from tercelet.training.detectors.options import check_count
+from tercelet.training.detectors.point_layers import GATHERINGS, Gathering
 from tercelet.training.detectors.point_ops import TIE_RULES, WEIGHTINGS, TieRule, Weighting
 from tercelet.training.detectors.votenet.proposal_head import SAMPLINGS, ProposalRules, Sampling
 
@@ -24,7 +25,8 @@ class VoteNetOptions:
     proposal_radius (metres), proposal_samples, proposal_sampling ("seed", "vote"): see `ProposalRules`.
     normalised_votes: whether the features of votes are divided by their length. interpolation: "distance" or
     "squared", see `three_interpolate`. ties: "lowest" or "mmcv", see `furthest_point_sample`. norm_eps:
-    of every batch norm.
+    of every batch norm. neighbours: points of a ball at most, level by level of the backbone; fewer make the
+    network quicker, most of whose work is done on those of the first level.
     """
 
     classes: int = len(SUNRGBD_CLASSES)
@@ -39,10 +41,18 @@ class VoteNetOptions:
     interpolation: Weighting = "distance"
     ties: TieRule = "lowest"
     norm_eps: float = 1e-5
+    neighbours: tuple[int, ...] = tuple(level.samples for level in GATHERINGS)
 
     def __post_init__(self) -> None:
         for name in ("classes", "yaw_bins", "points", "proposals", "proposal_samples"):
             check_count(name, getattr(self, name))
+        if not isinstance(self.neighbours, (tuple, list)) or len(self.neighbours) != len(GATHERINGS):
+            raise InputError(
+                f"neighbours: expected {len(GATHERINGS)} numbers, one a level, got {self.neighbours!r}"
+            )
+        for count in self.neighbours:
+            check_count("neighbours", count)
+        object.__setattr__(self, "neighbours", tuple(self.neighbours))
         _check_sizes(self.mean_sizes, self.classes)
         object.__setattr__(self, "mean_sizes", tuple(map(float, self.mean_sizes)))
         for name in ("proposal_radius", "norm_eps"):
@@ -57,6 +67,12 @@ class VoteNetOptions:
         """The mean sizes, one row for each class."""
         sides = self.mean_sizes
         return tuple((sides[i], sides[i + 1], sides[i + 2]) for i in range(0, len(sides), 3))
+
+    def gatherings(self) -> tuple[Gathering, ...]:
+        """The levels of the backbone."""
+        return tuple(
+            replace(level, samples=count) for level, count in zip(GATHERINGS, self.neighbours, strict=True)
+        )
 
     def rules(self) -> ProposalRules:
         """The part that the head reads."""

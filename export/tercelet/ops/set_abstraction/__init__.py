@@ -1,0 +1,1 @@
+"""SetAbstraction: see README.md."""
