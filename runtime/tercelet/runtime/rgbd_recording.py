@@ -146,4 +146,5 @@ def _import_rerun() -> ModuleType:
         raise MissingDependencyError(
             f"--record needs rerun-sdk ({error}): pip install 'tercelet[viewer]'"
         ) from error
-    return rerun
+    module: ModuleType = rerun
+    return module
