@@ -15,7 +15,7 @@ inline const char* check(const Dims& d, const Attributes& a) {
   if (d.N < 1 || d.N > INT32_MAX) return "points: expected 1 to 2147483647 points";
   if (d.S < 1 || d.S > INT32_MAX) return "index: expected 1 to 2147483647 slots";
   if (d.F < 1) return "features: expected at least one channel";
-  if (d.K != 3 + d.F) return "weight0: expected 3 + F inputs";
+  if (d.K < 4 || d.K - 3 != d.F) return "weight0: expected 3 + F inputs";
   if (d.C < 1 || d.C > kMostChannels) return "weight0: expected 1 to 1024 outputs";
   if (d.D < 1 || d.D > kMostChannels) return "weight1: expected 1 to 1024 outputs";
   if (d.O < 1 || d.O > kMostChannels) return "weight2: expected 1 to 1024 outputs";
