@@ -135,7 +135,7 @@ void compare(const Prepared<Op>& call, const Outputs<Op>& plain, const Outputs<O
       if ((want != want && got != got) || want == got) continue;
       const double size = fabs(static_cast<double>(want));
       const double difference = fabs(static_cast<double>(got) - want) / (size > 1 ? size : 1);
-      if (!(difference <= kTolerance)) {
+      if (!(difference <= kTolerance * sums_of(typename Op::Dims{}))) {
         fail(Op::kName, seed, std::string(which) + ": expected " + std::to_string(want) + ", got " +
                                   std::to_string(got) + " at place " + std::to_string(place));
       }

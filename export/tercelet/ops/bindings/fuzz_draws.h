@@ -214,6 +214,14 @@ bool is_large(const ball_query::Dims& d, int64_t) { return d.N > 4096; }
 bool is_large(const set_abstraction::Dims& d, int64_t) { return d.N > 240 || d.M > 32; }
 bool is_large(const three_interpolate::Dims& d, int64_t) { return d.n * d.m > 4096 && d.C > 16; }
 
+// How often a number has gone through a sum whose terms may cancel, as a factor on what two orders may differ by.
+template <class Dims>
+double sums_of(const Dims&) {
+  return 1;
+}
+
+double sums_of(const set_abstraction::Dims&) { return 10; }  // three layers
+
 // What an operand is drawn like.
 template <class Dims>
 OperandKind kind_drawn(const Dims&, OperandKind kind) {
