@@ -112,7 +112,7 @@ def export(
     before; for checkpoints written so the graph stays within the gates, others are rounded, which the gates
     seldom let pass. points: of a cloud, for a detector of clouds, at least 1000; None takes what it
     recommends. boxes: of the picture, for a network with image votes; None takes 100. report: gets each step.
-     Raises InputError, or CheckFailedError above a gate; then nothing is left on disk.
+    Raises InputError, or CheckFailedError above a gate; then nothing is left on disk.
     """
     checkpoint = Path(checkpoint)
     say = report or (lambda line: None)
