@@ -24,7 +24,9 @@ from tercelet.training import build, load_checkpoint, write_checkpoint
 
 POINTS = 1200
 PROPOSALS = 24
-OPS = ("tercelet::BallQuery", "tercelet::FurthestPointSample", "tercelet::ThreeInterpolate")
+OPS = tuple(
+    f"tercelet::{name}" for name in ("BallQuery", "FurthestPointSample", "SetAbstraction", "ThreeInterpolate")
+)
 
 
 def cloud_of(count: int, seed: int = 9) -> np.ndarray:
@@ -83,7 +85,7 @@ def test_the_bundle_says_what_cloud_it_takes_and_how_near_to_torch_it_is(bundle:
     assert (manifest.kind, manifest.pipeline) == ("bundle", "rgbd")
     network, cloud = manifest.cloud_parts()
     assert (cloud.points, cloud.features) == (POINTS, ("x", "y", "z", "height"))
-    assert set(OPS) <= set(network.ops)
+    assert network.ops == OPS
     assert [item.shape for item in (*network.inputs, *network.outputs)] == [
         (1, POINTS, 4),
         (1, PROPOSALS, 7),
@@ -98,7 +100,7 @@ def test_the_bundle_says_what_cloud_it_takes_and_how_near_to_torch_it_is(bundle:
     assert parity.decisions > 3 * 2048 * 64
     assert manifest.lowering is not None
     assert manifest.lowering.ops_difference is not None
-    assert manifest.lowering.ops_difference < 1e-5  # sums of float32 products among them
+    assert manifest.lowering.ops_difference < 3e-6  # of SetAbstraction, whose sums are float32
     assert manifest.golden is not None
 
 
@@ -130,7 +132,7 @@ def test_inline_ops_leave_no_custom_node(bundle: Path, checkpoint: Path, tmp_pat
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     points = cloud_of(POINTS, 3)
     for got, wanted in zip(proposals_of(made, points), proposals_of(bundle, points), strict=True):
-        assert np.abs(got - wanted).max() <= 1e-4
+        assert np.abs(got - wanted).max() <= 3e-5  # seen 1.8e-5: sums in another order
 
 
 @pytest.mark.parametrize(
